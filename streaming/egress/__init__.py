@@ -1,0 +1,1 @@
+"""Ways out: each takes edited frames and their sound."""

@@ -1,0 +1,1 @@
+"""Ways in: each reads a source into `VideoFrame` and `AudioChunk`."""
