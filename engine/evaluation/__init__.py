@@ -1,0 +1,23 @@
+"""How good a dub is: figures, the judges that read them, and the report of a run."""
+
+from engine.evaluation.collector import Collector, EditedFrameLike
+from engine.evaluation.figures import NotMeasured
+from engine.evaluation.judges import DlibJudge, Judge
+from engine.evaluation.machine import describe_machine, peak_memory_mb, versions
+from engine.evaluation.report import FIGURES, GOALS, Report, goal_text, reached
+
+__all__ = [
+    "FIGURES",
+    "GOALS",
+    "Collector",
+    "DlibJudge",
+    "EditedFrameLike",
+    "Judge",
+    "NotMeasured",
+    "Report",
+    "describe_machine",
+    "goal_text",
+    "peak_memory_mb",
+    "reached",
+    "versions",
+]

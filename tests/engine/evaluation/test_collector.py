@@ -1,0 +1,227 @@
+"""A run's report: a run that changes nothing reads perfect, and every defect moves the figure made for it."""
+
+import importlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.errors import BackendError
+from engine.evaluation import FIGURES, Collector, Report, pictures
+
+pytestmark = pytest.mark.unit
+
+BIAS = np.zeros((68, 2))
+BIAS[48:] = (0.4, -0.8)
+"""How the scripted judge's convention differs from the tracker's, in pixels (40 to the inter-ocular distance)."""
+SAME, OTHER = np.array([1.0, 0.0, 0.0]), np.array([0.8, 0.6, 0.0])
+
+
+def asked(second: float) -> float:
+    """The opening asked for: a mouth that talks for four seconds, then rests."""
+    return 0.12 + 0.06 * np.sin(9 * second) + 0.03 * np.sin(17.3 * second) if second < 4 else 0.02
+
+
+def judged_run(stage: Any, *, late_s: float = 0.0, spread: float = 0.0, gape: float = 0.0, count: int = 150) -> Report:
+    """A run whose judge reads the targets `late_s` later, `spread` pixels lower and `gape` wider in silence."""
+    judge, frames = stage.judge(), stage.run_of(count, lambda index, rgb: brighter(rgb, 1))
+    collector = Collector(judge)
+    for index, frame in enumerate(frames):
+        second = index / 25
+        tracked, target = stage.face(0.1), stage.face(asked(second))
+        read = stage.face(asked(second - late_s) + (gape if second > 4 else 0), spread=spread)
+        judge.knows(frame.source, tracked + BIAS, SAME)
+        judge.knows(frame.frame, read + BIAS, OTHER if index % 2 else SAME)
+        collector.add(replace(frame, target=target, tracked=tracked, speaking=float(second < 4)))
+    return collector.finish()
+
+
+def brighter(rgb: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
+    """Every pixel of the mask's inside raised by some steps."""
+    rgb[56:76, 30:66] += np.uint8(steps)
+    return rgb
+
+
+def collected(frames: list[Any]) -> Report:
+    """The report of a run without a judge."""
+    collector = Collector()
+    for frame in frames:
+        collector.add(frame)
+    return collector.finish(command="test")
+
+
+def value(report: Report, key: str) -> float:
+    """A figure that must have been measured."""
+    measured = report.figures[key]
+    assert measured is not None, report.not_measured[key]
+    return measured
+
+
+def test_an_untouched_run_reads_perfect(stage: Any) -> None:
+    report = collected(stage.run_of(6))
+    assert {key: report.figures[key] for key in ("outside", "seam", "sharpness", "flicker")} == {
+        "outside": 0.0,
+        "seam": 1.0,
+        "sharpness": 1.0,
+        "flicker": 1.0,
+    }
+    assert (report.frames, report.edited, dict(report.effort)) == (6, 6, {3: 6})
+    assert report.counted["flicker"].frames == 5
+
+
+def test_without_a_judge_its_figures_are_null_with_a_reason(stage: Any) -> None:
+    report = collected(stage.run_of(3))
+    for key in ("lip_target_error", "lip_opening_r", "sync_offset_ms", "identity", "tl_id", "closed_in_silence"):
+        assert report.figures[key] is None
+        assert "judge" in report.not_measured[key]
+    assert "speech benchmark" in report.not_measured["speech_r"]
+    assert "SyncNet" in report.not_measured["lse_c"]
+
+
+def test_a_run_that_hits_its_targets(stage: Any) -> None:
+    report = judged_run(stage)
+    assert value(report, "lip_target_error") == pytest.approx(0, abs=1e-6)
+    assert value(report, "lip_opening_r") == pytest.approx(1, abs=1e-6)
+    assert value(report, "sync_offset_ms") == pytest.approx(0, abs=1)
+    assert value(report, "closed_in_silence") == 0
+    assert report.details["lip_target_error_uncorrected"] == pytest.approx(0.8**0.5 / 40, rel=1e-4)
+    assert report.details["opening_gain"] == pytest.approx(1)
+    assert report.counted["lip_opening_r"].frames == 150
+
+
+def test_targets_met_80_ms_late_read_80_ms(stage: Any) -> None:
+    report = judged_run(stage, late_s=0.08)
+    assert value(report, "sync_offset_ms") == pytest.approx(80, abs=3)
+    assert value(report, "lip_opening_r") < 0.95 < report.details["lip_opening_r_at_best_lag"]
+
+
+def test_lips_off_by_two_pixels_read_two_pixels(stage: Any) -> None:
+    report = judged_run(stage, spread=2)
+    off = 18 * 2 / 20 / 40
+    assert value(report, "lip_target_error") == pytest.approx(off, rel=0.01)
+
+
+def test_a_mouth_left_open_in_silence_is_counted(stage: Any) -> None:
+    assert value(judged_run(stage, gape=0.05), "closed_in_silence") == 1
+    slightly = judged_run(stage, gape=0.01)
+    assert value(slightly, "closed_in_silence") == 0
+    assert slightly.details["closed_in_silence_of_rest_itself"] == 1
+    assert slightly.counted["closed_in_silence"].frames == 150 - 108
+
+
+def test_identity_and_its_wavering(stage: Any) -> None:
+    report = judged_run(stage)
+    assert value(report, "identity") == pytest.approx(np.linalg.norm(OTHER - SAME) / 2)
+    assert value(report, "tl_id") == pytest.approx(0.8)
+    assert report.counted["tl_id"].frames == 149
+
+
+def test_blur_lowers_sharpness(stage: Any) -> None:
+    def blur(index: int, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        wide = rgb.astype(np.float32)
+        mean = sum(np.roll(wide, (dy, dx), (0, 1)) for dy in (-2, 0, 2) for dx in (-2, 0, 2)) / 9
+        return np.asarray(mean).astype(np.uint8)
+
+    assert value(collected(stage.run_of(4, blur)), "sharpness") < 0.7
+
+
+def test_a_visible_box_raises_the_seam(stage: Any) -> None:
+    frames = stage.run_of(4, lambda index, rgb: brighter(rgb, 40), mask_origin=(56, 30))
+    box = np.ones((20, 36), dtype=np.float32)
+    report = collected([replace(frame, mask=box) for frame in frames])
+    assert value(report, "seam") > 1.5
+
+
+def test_brightness_that_comes_and_goes_is_flicker(stage: Any) -> None:
+    def lit(rgb: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
+        rgb[50:82, 24:72] += np.rint(steps * stage.soft_mask())[..., None].astype(np.uint8)
+        return rgb
+
+    assert value(collected(stage.run_of(8, lambda index, rgb: lit(rgb, 6 * (index % 2)))), "flicker") > 1.5
+    assert value(collected(stage.run_of(8, lambda index, rgb: lit(rgb, 6))), "flicker") < 1.15
+
+
+def test_a_pixel_outside_the_mask_counts(stage: Any) -> None:
+    def stain(index: int, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        rgb[4, 4] += np.uint8(40 * (index == 2))
+        return rgb
+
+    outside = value(collected(stage.run_of(4, stain)), "outside")
+    assert 0 < outside <= 4 / (4 * (96 * 96 - 32 * 48))
+
+
+def test_frames_passed_through_are_counted_by_reason_and_break_neighbours(stage: Any) -> None:
+    frames = stage.run_of(7)
+    for index, reason in ((2, "no_face"), (5, "turned_away")):
+        frames[index] = replace(frames[index], edited=False, reason=reason, mask=None)
+    report = collected(frames)
+    assert dict(report.passed_through) == {"no_face": 1, "turned_away": 1}
+    assert report.edited == 5
+    assert (report.counted["flicker"].frames, report.counted["flicker"].left_out) == (2, 2)
+    assert report.counted["outside"].frames == 7
+
+
+def test_a_change_to_a_frame_that_passed_through_is_outside(stage: Any) -> None:
+    frames = stage.run_of(2, lambda index, rgb: brighter(rgb, 5), edited=False, reason="cut", mask=None)
+    assert value(collected(frames), "outside") > 0.05
+
+
+def test_frames_that_the_judge_cannot_read_are_left_out_and_said(stage: Any) -> None:
+    judge, collector = stage.judge(), None
+    collector = Collector(judge)
+    for index, frame in enumerate(stage.run_of(30)):
+        if index % 3:
+            far = stage.face(0.1, shift=30 if index == 1 else 0)
+            judge.knows(frame.source, far, SAME)
+        collector.add(replace(frame, target=stage.face(0.1), tracked=stage.face(0.1) if index != 2 else None))
+    report = collector.finish()
+    assert dict(report.left_out) == {
+        "not in the script": 10,
+        "the judge lost the face (eyes and nose 0.75 inter-ocular distances off)": 1,
+        "no tracked landmarks or no target": 1,
+    }
+    assert (report.counted["identity"].frames, report.counted["identity"].left_out) == (18, 12)
+    assert "does not vary" in report.not_measured["lip_opening_r"]
+    assert "no edited frame is silent" in report.not_measured["closed_in_silence"]
+
+
+def test_the_profile_s_rest_is_taken_when_given(stage: Any) -> None:
+    judge = stage.judge()
+    collector = Collector(judge, rest_opening=0.02)
+    for index, frame in enumerate(stage.run_of(80)):
+        second = index / 25
+        target = stage.face(asked(second) if second < 2 else 0.08)
+        judge.knows(frame.source, target, SAME)
+        collector.add(replace(frame, target=target, tracked=target, speaking=float(second < 2)))
+    report = collector.finish()
+    assert value(report, "closed_in_silence") == 1
+    assert report.details["rest_opening"] == pytest.approx(0.02, abs=1e-3)
+
+
+def test_without_opencv_flicker_is_not_measured(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Any:
+        raise BackendError("OpenCV is not installed")
+
+    monkeypatch.setattr(pictures, "load_opencv", missing)
+    report = collected(stage.run_of(3))
+    assert report.not_measured["flicker"] == "OpenCV is not installed"
+    assert report.figures["seam"] == 1
+
+
+def test_load_opencv_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(BackendError, match=r"livedub\[eval\]"):
+        pictures.load_opencv()
+
+
+def test_an_empty_run_has_reasons_for_everything() -> None:
+    report = Collector().finish()
+    assert all(figure is None for figure in report.figures.values())
+    assert set(FIGURES) <= set(report.not_measured)
+    assert json.loads(report.to_json())["frames"] == 0
