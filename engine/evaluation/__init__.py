@@ -5,6 +5,7 @@ from engine.evaluation.figures import NotMeasured
 from engine.evaluation.judges import DlibJudge, Judge
 from engine.evaluation.machine import describe_machine, peak_memory_mb, versions
 from engine.evaluation.report import FIGURES, GOALS, Report, goal_text, reached
+from engine.evaluation.strips import StripMaker, draw_strip, png
 
 __all__ = [
     "FIGURES",
@@ -15,9 +16,12 @@ __all__ = [
     "Judge",
     "NotMeasured",
     "Report",
+    "StripMaker",
     "describe_machine",
+    "draw_strip",
     "goal_text",
     "peak_memory_mb",
+    "png",
     "reached",
     "versions",
 ]

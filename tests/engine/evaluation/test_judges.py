@@ -1,0 +1,137 @@
+"""dlib as the judge: its box, and what it reads on real faces."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine import weights as weight_cache
+from engine.errors import BackendError
+from engine.evaluation import DlibJudge, NotMeasured
+from engine.evaluation import judges as j
+from engine.evaluation.strips import resized
+
+
+def frontal() -> NDArray[np.float64]:
+    """A frontal face: eye corners 100 px apart, the nose's base 50 px below."""
+    points = np.full((68, 2), 200.0)
+    points[36], points[45], points[33] = (150, 200), (250, 200), (200, 250)
+    return points
+
+
+@pytest.mark.unit
+def test_face_box_of_a_frontal_face() -> None:
+    centre, side = j.face_box(frontal())
+    np.testing.assert_allclose(centre, (201, 232.5))
+    assert side == pytest.approx(169)
+
+
+@pytest.mark.unit
+def test_face_box_follows_place_size_and_turn() -> None:
+    points, turn = frontal(), np.array([[0.0, 1.0], [-1.0, 0.0]])
+    centre, side = j.face_box(points)
+    moved, moved_side = j.face_box(2 * points @ turn + 7)
+    np.testing.assert_allclose(moved, 2 * centre @ turn + 7)
+    assert moved_side == pytest.approx(2 * side)
+
+
+@pytest.mark.unit
+def test_face_box_does_not_move_with_the_mouth() -> None:
+    talking = frontal()
+    talking[48:68] += 40
+    talking[0:17] += 10
+    assert j.face_box(talking)[1] == j.face_box(frontal())[1]
+
+
+@pytest.mark.unit
+def test_eyes_on_one_spot_cannot_be_judged() -> None:
+    with pytest.raises(NotMeasured, match="one spot"):
+        j.face_box(np.zeros((68, 2)))
+
+
+@pytest.mark.unit
+def test_a_reading_elsewhere_than_the_tracked_face_is_refused() -> None:
+    points = frontal()
+    j.check_reading(points + 10, points)
+    with pytest.raises(NotMeasured, match="0.28"):
+        j.check_reading(points + 20, points)
+    with pytest.raises(NotMeasured):
+        j.check_reading(np.full((68, 2), np.nan), points)
+
+
+@pytest.mark.unit
+def test_without_dlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(BackendError, match=r"livedub\[eval\]"):
+        DlibJudge()
+
+
+@pytest.fixture(scope="module")
+def judge(weights: Callable[[str], Path]) -> DlibJudge:
+    """The real judge."""
+    pytest.importorskip("dlib", reason="the judge needs livedub[eval]")
+    weights("dlib-68")
+    weights("dlib-identity")
+    return DlibJudge(fetch=False)
+
+
+def portrait(data_dir: Path, number: str, mood: str) -> NDArray[np.uint8]:
+    """A portrait at half size."""
+    with av.open(str(data_dir / "faces" / f"london_{number}_{mood}.jpg"), "r") as container:
+        [frame] = container.decode(video=0)
+    return resized(np.array(frame.to_ndarray(format="rgb24"), dtype=np.uint8), 675, 675)
+
+
+def by_dlib(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The 68 points in the box of dlib's own detector."""
+    dlib = importlib.import_module("dlib")
+    predictor = dlib.shape_predictor(str(weight_cache.path("dlib-68", fetch=False)))
+    [box] = dlib.get_frontal_face_detector()(rgb, 0)
+    return np.array([(p.x, p.y) for p in predictor(rgb, box).parts()], dtype=np.float64) + 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["003", "019", "041", "099"])
+@pytest.mark.parametrize("mood", ["neutral", "smiling"])
+def test_reads_as_in_the_box_of_dlib_s_own_detector(judge: DlibJudge, data_dir: Path, number: str, mood: str) -> None:
+    rgb = portrait(data_dir, number, mood)
+    expected = by_dlib(rgb)
+    read = judge.landmarks(rgb, expected)
+    iod = np.linalg.norm(expected[36] - expected[45])
+    assert np.linalg.norm(read - expected, axis=1).mean() / iod < 0.025
+
+
+@pytest.mark.slow
+def test_a_box_a_little_off_hardly_moves_the_reading(judge: DlibJudge, data_dir: Path) -> None:
+    rgb = portrait(data_dir, "007", "neutral")
+    tracked = by_dlib(rgb)
+    iod = np.linalg.norm(tracked[36] - tracked[45])
+    middle = tracked[36:48].mean(axis=0)
+    read, again = judge.landmarks(rgb, tracked), judge.landmarks(rgb, (tracked - middle) * 1.04 + middle + 3)
+    assert np.linalg.norm(read - again, axis=1).mean() / iod < 0.02
+
+
+@pytest.mark.slow
+def test_identity_tells_people_apart(judge: DlibJudge, data_dir: Path) -> None:
+    described = {}
+    for number in ("003", "019", "041"):
+        for mood in ("neutral", "smiling"):
+            rgb = portrait(data_dir, number, mood)
+            described[number, mood] = judge.descriptor(rgb, judge.landmarks(rgb, by_dlib(rgb)))
+    same = [np.linalg.norm(described[n, "neutral"] - described[n, "smiling"]) for n in ("003", "019", "041")]
+    others = [np.linalg.norm(described["003", "neutral"] - described[n, "neutral"]) for n in ("019", "041")]
+    assert max(same) < 0.5 < 0.6 < min(others)
+
+
+@pytest.mark.slow
+def test_a_face_outside_the_picture_cannot_be_judged(judge: DlibJudge) -> None:
+    with pytest.raises(NotMeasured, match="outside the picture"):
+        judge.landmarks(np.zeros((64, 64, 3), np.uint8), frontal())
