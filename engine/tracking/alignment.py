@@ -68,7 +68,7 @@ def quad_transform(quad: NDArray[Any], size: int) -> tuple[NDArray[np.float64], 
     forward[:2, 2] = top_left
     if abs(np.linalg.det(forward)) < 1e-12:
         raise ShapeError(f"quad {quad.tolist()} has no area; expected the corners of a square")
-    return forward, np.linalg.inv(forward)
+    return forward, np.linalg.inv(forward).astype(np.float64)
 
 
 def transform_points(points: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Finding faces in a picture: MediaPipe's BlazeFace, near and far."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +36,7 @@ class Detection:
     def size(self) -> float:
         """Geometric mean of width and height in px."""
         left, top, right, bottom = self.box.tolist()
-        return float(max(right - left, 0.0) * max(bottom - top, 0.0)) ** 0.5
+        return math.sqrt(max(right - left, 0.0) * max(bottom - top, 0.0))
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -56,7 +57,7 @@ class FaceDetector:
         Raises:
             WeightsError: the file cannot be read, or is not such a network.
         """
-        self.net: Final = TfliteNet(path).eval().to(memory_format=torch.channels_last)
+        self.net: Final = TfliteNet(path).eval()
         channels, height, self.size = self.net.input_shape
         if channels != 3 or height != self.size or self.size not in _ANCHORS:
             raise WeightsFormatError(
@@ -80,7 +81,7 @@ class FaceDetector:
         matrix = np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
         picture = crop_from_rgb(rgb, matrix, self.size) * 2 - 1
         with torch.inference_mode():
-            outputs = self.net(picture.contiguous(memory_format=torch.channels_last))
+            outputs = self.net(picture)
         values = next(item for item in outputs if item.shape[-1] == _VALUES)[0].numpy().astype(np.float64)
         logits = next(item for item in outputs if item.shape[-1] == 1)[0, :, 0].numpy().astype(np.float64)
         scores = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 
 from engine.errors import ShapeError, WeightsFormatError
@@ -33,7 +32,6 @@ class MeshNet(nn.Module):
             raise WeightsFormatError(
                 f"{path} takes {self.net.input_shape}, expected a face mesh that takes (3, {MESH_SIZE}, {MESH_SIZE})"
             )
-        self.net.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Find the points of a face.
@@ -47,5 +45,5 @@ class MeshNet(nn.Module):
         """
         if x.dim() != 4 or tuple(x.shape[1:]) != (3, MESH_SIZE, MESH_SIZE):
             raise ShapeError(f"mesh input has shape {tuple(x.shape)}, expected [B, 3, {MESH_SIZE}, {MESH_SIZE}]")
-        points, score = self.net(x.contiguous(memory_format=torch.channels_last))
+        points, score = self.net(x)
         return points.reshape(-1, MESH_POINTS, 3), score.reshape(-1)
