@@ -1,0 +1,1 @@
+"""Benchmarks: what livedub reaches, measured by one command each."""

@@ -1,0 +1,34 @@
+"""`python -m bench NAME ...`: runs one benchmark."""
+
+import importlib
+import sys
+from typing import Final
+
+from engine.errors import LivedubError
+
+BENCHMARKS: Final = {
+    "quality": "dubs clips with speech and measures every figure of a run",
+    "judge": "measures the judge itself: its noise, and that it sees known edits",
+    "speech": "measures the opening predicted from sound against real lips",
+}
+"""Name (also of the module) -> what it does. Each module has `main(arguments) -> exit status`."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the benchmark that the first argument names with the others; returns its exit status."""
+    name, *others = arguments or [""]
+    if name not in BENCHMARKS:
+        lines = [f"  {known:<8} {what}" for known, what in BENCHMARKS.items()]
+        out = sys.stdout if name in ("-h", "--help") else sys.stderr
+        out.write("\n".join(["usage: python -m bench NAME [options]", *lines]) + "\n")
+        return 0 if out is sys.stdout else 2
+    try:
+        status: int = importlib.import_module(f"bench.{name}").main(others)
+    except LivedubError as error:
+        sys.stderr.write(f"bench {name}: {error}\n")
+        return error.exit_code
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
