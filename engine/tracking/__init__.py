@@ -1,6 +1,7 @@
 """Finding and following a face: detector, 468-point mesh, 68 landmarks, head pose, FFHQ crop."""
 
 from engine.tracking.alignment import crop_from_rgb, ffhq_quad, quad_transform, transform_points, warp
+from engine.tracking.backends import FanTracker, Tracker, TrackerKind, create_tracker
 from engine.tracking.detector import Detection, FaceDetector
 from engine.tracking.landmarks import mesh_to_68
 from engine.tracking.mesh import MESH_POINTS, MESH_SIZE, MeshNet
@@ -13,11 +14,15 @@ __all__ = [
     "Detection",
     "FaceDetector",
     "FaceTracker",
+    "FanTracker",
     "HeadPose",
     "MeshNet",
     "Reason",
     "TrackResult",
     "TrackedFace",
+    "Tracker",
+    "TrackerKind",
+    "create_tracker",
     "crop_from_rgb",
     "ffhq_quad",
     "from_head",

@@ -40,9 +40,9 @@ _ENOUGH_IOD_PX: Final = 39.0
 """Distance at which a face that was too small is edited again."""
 _CROP_MARGIN: Final = 1.5
 """Side of the mesh crop over the longer side of the mesh."""
-_CROP_SLACK: Final = 0.04
+_CROP_SLACK: Final = 0.06
 """A crop is kept while the new one is within this part of its side (centre, size) ..."""
-_TURN_SLACK: Final = math.radians(3.0)
+_TURN_SLACK: Final = math.radians(4.0)
 """... and within this angle: a crop at rest gives steadier points."""
 _REMEMBER_SECONDS: Final = 2.0
 """How long a lost face's place is kept, to tell it from others when faces are found again."""
