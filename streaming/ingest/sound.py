@@ -21,6 +21,9 @@ ENGINE_RATE = 16000
 MAX_RATE = 48000
 """Highest rate that is kept for the output; higher ones are resampled to it."""
 
+_NO_GAIN = {"rematrix_maxval": "1.0"}
+"""Mixing channels down never makes them louder (left alone, FFmpeg does so for float samples)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sound:
@@ -59,8 +62,8 @@ def read_sound(path: Path) -> Sound:
         stream = _audio_stream(container, path)
         rate = min(stream.codec_context.sample_rate, MAX_RATE)
         layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-        for_engine = av.AudioResampler("fltp", "mono", ENGINE_RATE)
-        for_output = av.AudioResampler("fltp", layout, rate)
+        for_engine = av.AudioResampler("fltp", layout, ENGINE_RATE, options=_NO_GAIN)
+        for_output = av.AudioResampler("fltp", layout, rate, options=_NO_GAIN)
         speech: list[NDArray[np.float32]] = []
         track: list[NDArray[np.float32]] = []
         late: float | None = None
@@ -74,7 +77,8 @@ def read_sound(path: Path) -> Sound:
         track += _samples(for_output, None)
     if not track or late is None or sum(part.shape[1] for part in track) == 0:
         raise MediaError(f"{path}: its sound stream holds no samples. Expected speech; record or convert it again.")
-    return Sound(_joined(speech, late, ENGINE_RATE)[0], _joined(track, late, rate), rate)
+    mono = _joined(speech, late, ENGINE_RATE).mean(axis=0)
+    return Sound(mono, _joined(track, late, rate), rate)
 
 
 def _audio_stream(container: InputContainer, path: Path) -> AudioStream:

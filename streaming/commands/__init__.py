@@ -1,0 +1,1 @@
+"""The commands of `livedub`, one module each: `add` describes its options, `run` does the work."""

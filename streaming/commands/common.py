@@ -1,0 +1,86 @@
+"""Options and steps that several commands share."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from engine.errors import BadInputError
+from streaming.engines import Engine
+from streaming.screen import Screen
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a command works with besides its options."""
+
+    screen: Screen
+    """Where it shows what it does."""
+    engine: Engine
+    """What edits."""
+    stdin: TextIO
+    """Where questions are answered."""
+    command_line: str
+    """The command as typed, for reports."""
+
+
+class Subparsers(Protocol):
+    """Where a command adds its options (argparse's own type has no public name)."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
+        """A parser for one command."""
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option for machines."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of text")
+
+
+def add_person(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that edit a person in a video: consent, which part, which tracker."""
+    parser.add_argument(
+        "--consent",
+        action="store_true",
+        help="state that the person in the video has agreed to being edited (asked for at a terminal otherwise)",
+    )
+    parser.add_argument("--start", type=seconds, default=0.0, metavar="S", help="leave out the first S seconds")
+    parser.add_argument("--duration", type=length, default=None, metavar="S", help="use only S seconds")
+    parser.add_argument(
+        "--tracker",
+        choices=("mesh", "fan"),
+        default="mesh",
+        help="landmark tracker: mesh (default), or fan (needs the extra livedub[fan] and internet once)",
+    )
+
+
+def seconds(text: str) -> float:
+    """A time >= 0 in seconds."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}, expected seconds >= 0")
+    return value
+
+
+def length(text: str) -> float:
+    """A length > 0 in seconds."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}, expected seconds > 0")
+    return value
+
+
+def steps(text: str) -> int:
+    """A number of optimisation steps >= 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number >= 0")
+    return value
+
+
+def all_different(outputs: Sequence[Path]) -> None:
+    """Refuse two outputs that are the same file."""
+    places = [output.resolve() for output in outputs]
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            raise BadInputError(f"{outputs[index]}: given for two outputs, expected two names. Choose another for one.")

@@ -1,0 +1,135 @@
+"""`livedub dub`: one video and one speech file in, the video with its mouth following the speech out."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BackendError
+from engine.evaluation import Collector, DlibJudge, EditedFrameLike, Judge, Report, peak_memory_mb
+from engine.evaluation.strips import StripMaker
+from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different, steps
+from streaming.consent import require_consent
+from streaming.dubbing import Tally, dub_to_file
+from streaming.egress.atomic import check_output, write_atomically
+from streaming.engines import Tracker
+from streaming.ingest.file import probe_video, read_video
+from streaming.ingest.sound import Sound, read_sound
+from streaming.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Job:
+    """One dub, all inputs looked over."""
+
+    timeline: Timeline
+    """The pictures."""
+    sound: Sound
+    """The speech."""
+    out: Path
+    """The MP4 to write."""
+    profile: Path | None
+    """The speaker's profile; None: enrol in draft quality first."""
+    effort: int | None
+    """Optimisation steps a picture; None: the engine's default."""
+    tracker: Tracker
+    """Which network finds the landmarks."""
+    measure: bool
+    """Whether quality is measured."""
+    strip: StripMaker | None = None
+    """Collects a before/after picture."""
+
+
+def add(commands: Subparsers) -> None:
+    """Describe the command."""
+    about = "make the mouth in a video follow another speech"
+    parser = commands.add_parser("dub", help=about, description=f"{about.capitalize()}; writes an MP4.")
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="talking-head video, one face to be edited")
+    parser.add_argument("--audio", type=Path, required=True, metavar="AUDIO", help="speech, any sound or video file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="file to write (replaced)")
+    parser.add_argument("--speaker", type=Path, metavar="PROFILE", help="profile from `livedub enroll`; else a draft")
+    parser.add_argument(
+        "--effort", type=steps, metavar="N", help="optimisation steps a picture (default: the engine's)"
+    )
+    parser.add_argument("--loop", action="store_true", help="play the video back and forth until the speech ends")
+    parser.add_argument("--report", type=Path, metavar="REPORT.json", help="measure quality and times, write them here")
+    add_person(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Do the work of the command."""
+    inputs = [args.video, args.audio, *([args.speaker] if args.speaker else [])]
+    check_output(args.out, inputs, (".mp4",))
+    if args.report:
+        check_output(args.report, inputs, (".json",))
+        all_different([args.out, args.report])
+    info, sound = probe_video(args.video), read_sound(args.audio)
+    timeline = Timeline.plan(info, args.start, args.duration, sound.duration, args.loop)
+    _warn_of_misfits(context, timeline, sound, args.loop)
+    require_consent(args.consent, context.screen, context.stdin)
+    job = Job(timeline, sound, args.out, args.speaker, args.effort, args.tracker, measure=args.report is not None)
+    tally, measured = perform(job, context)
+    values: dict[str, Any] = {"out": str(args.out), "seconds": round(timeline.seconds, 3), **tally.as_dict()}
+    if measured is not None:
+        write_atomically(args.report, measured.to_json().encode())
+        values |= {"report": str(args.report), "figures": measured.as_dict()["figures"]}
+        context.screen.say(measured.table())
+    context.screen.result(values, f"{args.out}: {timeline.seconds:.2f} s, {tally}")
+    return 0
+
+
+def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
+    """Run a dub with progress shown; gives what became of the pictures, and the report when quality is measured."""
+    timeline = job.timeline
+    collector = Collector(_find_judge(context)) if job.measure else None
+
+    def watch(edited: EditedFrameLike) -> None:
+        if collector is not None:
+            collector.add(edited)
+        if job.strip is not None:
+            job.strip.add(edited)
+
+    with context.screen.progress() as report:
+        if job.profile is not None:
+            profile = context.engine.load(job.profile)
+        else:
+            frames = read_video(timeline.info, timeline.start, timeline.duration)
+            profile = context.engine.enroll(frames, "draft", job.tracker, report)
+        session = context.engine.session(profile, job.effort, job.tracker)
+        tally = dub_to_file(session, timeline, job.sound, job.out, report, watch)
+    _warn_of_untouched(context, tally)
+    if collector is None:
+        return tally, None
+    extra = {"peak_memory_mb": peak_memory_mb(), "warnings": context.screen.warnings}
+    return tally, collector.finish(context.command_line, **extra)
+
+
+def _find_judge(context: Context) -> Judge | None:
+    """The judge that reads landmarks and identity, or None, said aloud, where it is not installed."""
+    try:
+        return DlibJudge()
+    except BackendError as error:
+        context.screen.warn(f"figures that need a judge are not measured: {error}")
+        return None
+
+
+def _warn_of_untouched(context: Context, tally: Tally) -> None:
+    """Say so when much or all of the video went through as it was."""
+    if tally.edited == 0:
+        context.screen.warn("no picture was edited: the output is the input's pictures with another sound")
+    elif tally.edited < tally.frames / 2:
+        context.screen.warn(f"only {tally.edited} of {tally.frames} pictures were edited")
+
+
+def _warn_of_misfits(context: Context, timeline: Timeline, sound: Sound, loop: bool) -> None:
+    """Warn about speech that is cut, and about formats that cannot be kept."""
+    over = sound.duration - timeline.seconds
+    if over > 0.05 and not loop:
+        context.screen.warn(
+            f"the speech is {over:.2f} s longer than the video and is cut; --loop plays the video back and forth"
+        )
+    picture = timeline.info.picture
+    if picture.converted_from is not None:
+        context.screen.warn(f"pixel format {picture.converted_from} is written as {picture.pix_fmt}")

@@ -1,0 +1,63 @@
+"""What the commands ask of the editing engine, and the engine itself behind it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.media import VideoFrame
+from streaming.dubbing import Session
+from streaming.screen import Report
+
+Quality = Literal["draft", "full"]
+Tracker = Literal["mesh", "fan"]
+
+
+class Profile(Protocol):
+    """What the commands ask of a speaker profile."""
+
+    @property
+    def preview(self) -> NDArray[np.uint8]:
+        """A picture [H, W, 3] of what the profile can do."""
+
+    def save(self, path: Path) -> None:
+        """Write the profile."""
+
+
+class Engine(Protocol):
+    """What the commands ask of an engine."""
+
+    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
+        """Learn a speaker from pictures."""
+
+    def load(self, path: Path) -> Profile:
+        """Read a saved profile."""
+
+    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
+        """Begin a dub; effort None is the engine's default."""
+
+
+class LocalEngine:
+    """The engine of this package, on this machine."""
+
+    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
+        """Learn a speaker from pictures."""
+        from engine.dubber import enroll
+
+        return enroll(frames, quality=quality, tracker=tracker, progress=report)
+
+    def load(self, path: Path) -> Profile:
+        """Read a saved profile."""
+        from engine.dubber import SpeakerProfile
+
+        return SpeakerProfile.load(path)
+
+    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
+        """Begin a dub; effort None is the engine's default."""
+        from engine.dubber import Dubber, DubConfig, SpeakerProfile
+
+        assert isinstance(profile, SpeakerProfile)
+        config = DubConfig(tracker=tracker) if effort is None else DubConfig(effort=effort, tracker=tracker)
+        return Dubber(profile, config)

@@ -1,0 +1,93 @@
+"""What the command line shows: results on stdout, everything else on stderr, or one JSON object for machines."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from engine.errors import LivedubError
+
+Report = Callable[[str, int, int], None]
+"""Takes (what is being done, how much of it is done, how much there is)."""
+
+
+class Screen:
+    """One command's output. With `json_output` stdout carries exactly one JSON object, given by `result` or `error`."""
+
+    def __init__(self, json_output: bool, stdout: TextIO, stderr: TextIO) -> None:
+        """Write results to `stdout`, progress, warnings and errors to `stderr`."""
+        self.json_output = json_output
+        self.warnings: list[str] = []
+        self._stdout = stdout
+        self._out = Console(file=stdout, highlight=False, soft_wrap=True)
+        self._err = Console(file=stderr, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line for people; kept from stdout when a machine reads it."""
+        (self._err if self.json_output else self._out).print(text, markup=False)
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        """A table for people; nothing when a machine reads."""
+        if self.json_output:
+            return
+        table = Table(title=title, title_justify="left")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        self._out.print(table, soft_wrap=False)
+
+    def warn(self, text: str) -> None:
+        """One line about something that went otherwise than asked; also part of the JSON result."""
+        self.warnings.append(text)
+        self._err.print(f"livedub: warning: {text}", markup=False)
+
+    def error(self, error: LivedubError) -> None:
+        """One line about why the command stops."""
+        text = " ".join(str(error).split())
+        self._err.print(f"livedub: error: {text}", markup=False)
+        if self.json_output:
+            self._write({"error": {"kind": type(error).__name__, "message": text, "exit_code": error.exit_code}})
+
+    def result(self, values: Mapping[str, Any], text: str) -> None:
+        """The command's result: `values` for a machine, `text` for people."""
+        if self.json_output:
+            self._write({**values, "warnings": self.warnings})
+        else:
+            self._out.print(text, markup=False)
+
+    def ask(self, question: str, answer: Callable[[], str]) -> str:
+        """Put a question to the person at the terminal."""
+        self._err.print(question, end=" ", markup=False)
+        return answer()
+
+    @contextmanager
+    def progress(self) -> Iterator[Report]:
+        """Bars on stderr, one for each thing reported; drawn only where stderr is a terminal."""
+        bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (*bar, TimeElapsedColumn(), TimeRemainingColumn())
+        tasks: dict[str, TaskID] = {}
+        with Progress(*columns, console=self._err, transient=False) as bars:
+
+            def report(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=total or None)
+                bars.update(tasks[what], completed=done, total=total or None)
+
+            yield report
+
+    def _write(self, values: Mapping[str, Any]) -> None:
+        self._stdout.write(json.dumps(values, indent=2, allow_nan=False) + "\n")
+        self._stdout.flush()
