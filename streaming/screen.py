@@ -79,7 +79,7 @@ class Screen:
         bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         columns = (*bar, TimeElapsedColumn(), TimeRemainingColumn())
         tasks: dict[str, TaskID] = {}
-        with Progress(*columns, console=self._err, transient=False) as bars:
+        with Progress(*columns, console=self._err, disable=not self._err.is_terminal) as bars:
 
             def report(what: str, done: int, total: int) -> None:
                 if what not in tasks:

@@ -1,0 +1,148 @@
+"""An engine that edits by a script: enough to test everything around the real one."""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.media import AudioChunk, VideoFrame, blend_rgb
+from streaming.cli import main
+from streaming.dubbing import Session
+from streaming.engines import Profile, Quality, Tracker
+from streaming.screen import Report
+
+
+@dataclass(frozen=True)
+class FakeEdit:
+    """One finished picture."""
+
+    frame: VideoFrame
+    source: VideoFrame
+    edited: bool
+    reason: str
+    effort: int
+    mask: NDArray[np.float32] | None
+    mask_origin: tuple[int, int] = (8, 8)
+    target: NDArray[np.float32] | None = None
+    tracked: NDArray[np.float32] | None = None
+    speaking: float = 1.0
+    stages_ms: Mapping[str, float] = field(default_factory=lambda: {"edit": 1.0})
+
+
+class FakeProfile:
+    """A profile that is a line of text."""
+
+    preview = np.full((8, 8, 3), 90, np.uint8)
+
+    def __init__(self, quality: str) -> None:
+        self.quality = quality
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.quality)
+
+
+class FakeSession:
+    """Paints a grey square; hands pictures out three later, as an engine with look-ahead does."""
+
+    def __init__(self, reasons: Mapping[int, str], effort: int, interrupt_at: int | None) -> None:
+        self.heard: list[AudioChunk] = []
+        self.audio_ended = self.video_ended = False
+        self.reasons, self.effort, self.interrupt_at = reasons, effort, interrupt_at
+        self.seen = 0
+        self._waiting: list[FakeEdit] = []
+
+    def push_audio(self, chunk: AudioChunk) -> None:
+        assert not self.audio_ended
+        self.heard.append(chunk)
+
+    def end_audio(self) -> None:
+        self.audio_ended = True
+
+    def push_video(self, frame: VideoFrame) -> None:
+        assert not self.video_ended
+        if self.seen == self.interrupt_at:
+            raise KeyboardInterrupt
+        reason = self.reasons.get(self.seen, "edited")
+        self.seen += 1
+        if reason != "edited":
+            self._waiting.append(FakeEdit(frame, frame, False, reason, 0, None))
+            return
+        mask = np.ones((16, 16), np.float32)
+        patch = np.full((16, 16, 3), 128, np.uint8)
+        self._waiting.append(FakeEdit(blend_rgb(frame, patch, mask, 8, 8), frame, True, reason, self.effort, mask))
+
+    def end_video(self) -> None:
+        self.video_ended = True
+
+    def ready(self) -> Sequence[FakeEdit]:
+        keep = 0 if self.video_ended else 3
+        out, self._waiting = self._waiting[: len(self._waiting) - keep], self._waiting[len(self._waiting) - keep :]
+        return out
+
+
+class FakeEngine:
+    """Enrols and dubs as its script says."""
+
+    def __init__(
+        self,
+        reasons: Mapping[int, str] | None = None,
+        enroll_error: Exception | None = None,
+        interrupt_at: int | None = None,
+    ) -> None:
+        self.reasons, self.enroll_error, self.interrupt_at = reasons or {}, enroll_error, interrupt_at
+        self.enrolled: list[tuple[int, Quality, Tracker]] = []
+        self.sessions: list[FakeSession] = []
+        self.asked: list[tuple[int | None, Tracker]] = []
+
+    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
+        if self.enroll_error is not None:
+            raise self.enroll_error
+        count = 0
+        for _ in frames:
+            count += 1
+            report("enrolling", count, 0)
+        self.enrolled.append((count, quality, tracker))
+        return FakeProfile(quality)
+
+    def load(self, path: Path) -> Profile:
+        return FakeProfile(path.read_text())
+
+    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
+        self.asked.append((effort, tracker))
+        self.sessions.append(FakeSession(self.reasons, 2 if effort is None else effort, self.interrupt_at))
+        return self.sessions[-1]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The JSON object on stdout."""
+        loaded: dict[str, Any] = json.loads(self.out)
+        return loaded
+
+
+def livedub(*words: object, engine: FakeEngine | None = None, answer: str | None = None) -> Outcome:
+    """Run a command line; `answer` is what a person at a terminal types, None: there is no terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    stdin = io.StringIO() if answer is None else Terminal(answer + "\n")
+    status = main([str(word) for word in words], engine or FakeEngine(), stdin, out, err)
+    return Outcome(status, out.getvalue(), err.getvalue())
