@@ -1,0 +1,216 @@
+"""The speech model: 16 kHz sound in, landmark displacements out, live or offline by the same code."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from engine.errors import BadInputError, WeightsError, WeightsFormatError
+from engine.speech.activity import FRAME, ActivityConfig, ActivityDetector, MouthGate
+from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis, activations
+from engine.speech.features import CHANNELS, HOP, SAMPLE_RATE, WINDOW, FeatureState, clean_samples, extract
+from engine.speech.network import NetworkConfig, SpeechNet
+from engine.speech.track import MouthTrack, SpeechFrame, rest_frame
+
+SHIPPED: Final = Path(__file__).with_name("speech.safetensors")
+"""The weights that come with the package."""
+
+CLOSING_S: Final = 0.4
+"""Seconds of rest that follow the end of the sound, in which the mouth closes."""
+
+_BLOCK_S = 10.0
+_FORMAT = "livedub-speech-1"
+
+
+class SpeechModel:
+    """Maps speech to displacements of the 68 landmarks from the rest face, 50 times a second."""
+
+    def __init__(self, network: SpeechNet, basis: FaceBasis, activity: ActivityConfig | None = None) -> None:
+        """Takes a trained network, which it freezes, and the landmarks that its controls move."""
+        self.network = network.eval().requires_grad_(False)
+        self.basis = basis
+        self.activity = activity or ActivityConfig()
+        heard = (network.config.delay * 2 + 1) * HOP + WINDOW // 2
+        self.look_ahead_ms = -(-heard * 1000 // SAMPLE_RATE)
+        """Milliseconds of sound after a frame's time that must be heard before the frame is ready."""
+
+    def stream(self, keep_s: float = 600.0) -> "SpeechStream":
+        """A live stream; frames of the last `keep_s` seconds can be asked for."""
+        return SpeechStream(self, keep_s)
+
+    def offline(self, samples: NDArray[np.float32]) -> MouthTrack:
+        """The mouth over a whole recording and `CLOSING_S` after it. samples: [N] mono, 16 kHz, in [-1, 1]."""
+        step = int(_BLOCK_S * SAMPLE_RATE)
+        with self.stream(keep_s=len(samples) / SAMPLE_RATE + 2.0) as stream:
+            for begin in range(0, len(samples), step):
+                stream.push(samples[begin : begin + step])
+            stream.end_input()
+            rows = stream.rows()
+        times = np.arange(len(rows)) / FRAME_RATE
+        return MouthTrack(times, self.basis.move(rows[:, :-1]), rows[:, -1].copy())
+
+
+class _History:
+    """The newest rows of a stream, found by frame number; memory is bounded."""
+
+    def __init__(self, capacity: int, columns: int) -> None:
+        self._rows = np.zeros((capacity, columns), np.float32)
+        self.first = 0
+        self.end = 0
+
+    def append(self, rows: NDArray[np.float32]) -> None:
+        """Adds rows; when full, forgets the older half."""
+        for row in rows:
+            if self.end - self.first == len(self._rows):
+                half = len(self._rows) // 2
+                self._rows[:-half] = self._rows[half:].copy()
+                self.first += half
+            self._rows[self.end - self.first] = row
+            self.end += 1
+
+    def row(self, frame: int) -> NDArray[np.float32]:
+        """The row of a frame that is held."""
+        if not self.first <= frame < self.end:
+            raise BadInputError(
+                f"frame {frame} is not held, only {self.first} to {self.end - 1}; ask within keep_s of the newest"
+            )
+        return np.asarray(self._rows[frame - self.first])
+
+    def all(self) -> NDArray[np.float32]:
+        """All rows held, oldest first."""
+        return self._rows[: self.end - self.first]
+
+
+class SpeechStream:
+    """One live sound stream. State is bounded however long it runs; cut the sound into pushes as you like."""
+
+    def __init__(self, model: SpeechModel, keep_s: float) -> None:
+        """Starts in silence; use `SpeechModel.stream`."""
+        self._model = model
+        delay = model.network.config.delay
+        self._features = FeatureState()
+        self._waiting = np.zeros((0, CHANNELS), np.float32)
+        self._network = model.network.initial_state()
+        self._skip = delay
+        self._detector = ActivityDetector(model.activity)
+        self._gate = MouthGate(model.activity, delay)
+        self._factors: list[float] = []
+        self._active = np.zeros((0, len(CONTROLS)), np.float32)
+        self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), len(CONTROLS) + 1)
+        self._heard = 0
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        """The stream itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Ends the stream; its frames stay readable."""
+        self._ended = True
+
+    @property
+    def ready_until_s(self) -> float:
+        """Frames up to this time can be asked for; infinite after `end_input` (the mouth then rests)."""
+        if self._ended:
+            return float("inf")
+        return (self._history.end - 1) / FRAME_RATE
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        """Takes the next sound. samples: [n] mono, 16 kHz, in [-1, 1]; NaN counts as silence."""
+        if self._ended:
+            raise BadInputError("sound came after the end of the stream; open a new stream for it")
+        self._heard += len(samples)
+        self._process(clean_samples(samples))
+
+    def end_input(self) -> None:
+        """No more sound comes: the rest becomes ready and the mouth closes."""
+        if self._ended:
+            return
+        wanted = -(-self._heard // FRAME) + int(CLOSING_S * FRAME_RATE)
+        while self._history.end < wanted:
+            self._process(np.zeros(FRAME, np.float32))
+        self._ended = True
+
+    def at(self, seconds: float) -> SpeechFrame:
+        """The mouth at a time that is ready, interpolated between control frames."""
+        if seconds > self.ready_until_s or self._history.end == 0:
+            if self._ended:
+                return rest_frame()
+            raise BadInputError(
+                f"{seconds:.3f} s is not ready, only up to {self.ready_until_s:.3f} s: the model hears "
+                f"{self._model.look_ahead_ms} ms ahead; push more sound or end the input"
+            )
+        place = max(0.0, seconds * FRAME_RATE)
+        lower = int(place)
+        if lower + 1 >= self._history.end:
+            if self._ended and place > self._history.end - 1:
+                return rest_frame()
+            row = self._history.row(lower)
+        else:
+            share = np.float32(place - lower)
+            row = self._history.row(lower) * (1 - share) + self._history.row(lower + 1) * share
+        return SpeechFrame(self._model.basis.move(row[:-1]), float(row[-1]))
+
+    def rows(self) -> NDArray[np.float32]:
+        """[T, CONTROLS + 1]: gated activations and voice activity of all frames held."""
+        return self._history.all()
+
+    @torch.inference_mode()
+    def _process(self, samples: NDArray[np.float32]) -> None:
+        """Runs features, network and gate as far as the sound reaches."""
+        factors = (self._gate.push(decision) for decision in self._detector.push(samples))
+        self._factors.extend(factor for factor in factors if factor is not None)
+        joined = np.concatenate([self._waiting, extract(samples, self._features)])
+        even = len(joined) // 2 * 2
+        self._waiting = joined[even:]
+        if even:
+            answer = self._model.network(torch.from_numpy(joined[:even])[None], self._network)[0].numpy()
+            skipped = min(self._skip, len(answer))
+            self._skip -= skipped
+            self._active = np.concatenate([self._active, activations(answer[skipped:])])
+        ready = min(len(self._factors), len(self._active))
+        if ready:
+            factor = np.asarray(self._factors[:ready], np.float32)[:, None]
+            self._history.append(np.concatenate([self._active[:ready] * factor, factor], axis=1))
+            self._active = self._active[ready:]
+            del self._factors[:ready]
+
+
+def save_speech_model(path: Path, network: SpeechNet, basis: FaceBasis, notes: dict[str, str]) -> None:
+    """Writes network (half precision) and face basis to one safetensors file; `notes` join its header."""
+    tensors = {f"network.{name}": value.detach().half().contiguous() for name, value in network.state_dict().items()}
+    tensors["basis.rest"] = torch.from_numpy(basis.rest)
+    tensors["basis.displacement"] = torch.from_numpy(basis.displacement)
+    header = {**notes, **network.config.to_metadata(), "format": _FORMAT}
+    partial = path.with_suffix(".part")
+    save_file(tensors, partial, metadata=header)
+    partial.replace(path)
+
+
+def load_speech_model(weights: Path | None = None, activity: ActivityConfig | None = None) -> SpeechModel:
+    """The model with the shipped weights, or with those of another file that `livedub train speech` wrote."""
+    path = weights or SHIPPED
+    if not path.is_file():
+        raise WeightsError(f"{path} is not there, expected the speech weights; reinstall, or name another file")
+    try:
+        with safe_open(path, framework="pt") as archive:
+            header = archive.metadata() or {}
+            tensors = {name: archive.get_tensor(name).float() for name in archive.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsFormatError(f"{path} is not a safetensors file: {error}; fetch or train it again") from error
+    if header.get("format") != _FORMAT:
+        raise WeightsFormatError(f"{path} has format {header.get('format')!r}, expected {_FORMAT!r}")
+    try:
+        network = SpeechNet(NetworkConfig.from_metadata(header))
+        prefix = "network."
+        state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        network.load_state_dict(state)
+        basis = FaceBasis(tensors["basis.rest"].numpy(), tensors["basis.displacement"].numpy())
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise WeightsFormatError(f"{path} does not hold a speech model: {error}; train it again") from error
+    return SpeechModel(network, basis, activity)

@@ -1,0 +1,1 @@
+"""Training of the speech network: corpus, targets, loop, evaluation. Needs the extra `train`."""

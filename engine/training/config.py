@@ -1,0 +1,93 @@
+"""Configuration of speech training, read from TOML: unknown keys are errors."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BadInputError
+from engine.speech.network import NetworkConfig
+from engine.training.augment import AugmentConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    steps: int = 1500
+    """Optimiser steps."""
+    batch: int = 32
+    """Segments per step."""
+    segment_s: float = 6.0
+    """Length of a segment, seconds."""
+    learning_rate: float = 2.0e-3
+    """Peak learning rate of AdamW; warms up over the first 5 % and falls to zero as a cosine."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    opening_weight: float = 2.0
+    """Weight of the inner-lip opening's error."""
+    velocity_weight: float = 4.0
+    """Weight of the error of frame-to-frame differences."""
+    teacher_weight: float = 0.3
+    """Weight of predicting the Whisper encoder's features from the content code (0: no teacher)."""
+    teacher_components: int = 64
+    """Principal components of the teacher's features that are predicted."""
+    held_out: tuple[str, ...] = ("festival-pc_diphone", "flite-awb", "human-ru-ivrvoice")
+    """Voices never trained on: the figures that choose between runs come from them."""
+    seed: int = 1
+    """Seed of weights and material."""
+    mixed: bool = True
+    """Whether the encoder trains in bfloat16."""
+    threads: int = 1
+    """CPU threads."""
+    checkpoint_steps: int = 100
+    """Steps between checkpoints."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Sizes."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Changes made to the sound."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name in ("steps", "batch", "threads", "checkpoint_steps"):
+            if getattr(self, name) < 1:
+                raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.segment_s < 1.0:
+            raise BadInputError(f"segment_s is {self.segment_s}, expected at least 1 second")
+
+
+def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
+    """Fills a config dataclass from a TOML table."""
+    fields = {entry.name: entry for entry in dataclasses.fields(kind)}
+    unknown = sorted(set(table) - set(fields))
+    if unknown:
+        raise BadInputError(f"{where} has unknown keys {unknown}, expected some of {sorted(fields)}; correct the file")
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        default = getattr(kind(), name)
+        if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+            values[name] = _build(type(default), value, f"{where}.{name}")
+        elif isinstance(default, tuple) and isinstance(value, list):
+            values[name] = tuple(value)
+        elif type(value) is type(default) or (isinstance(default, float) and isinstance(value, int)):
+            values[name] = value
+        else:
+            expected = type(default).__name__
+            raise BadInputError(f"{where}.{name} is {value!r}, expected {expected}; correct the file")
+    return kind(**values)
+
+
+def read_config(path: Path | None) -> TrainConfig:
+    """The configuration of a TOML file, or the defaults that the shipped weights were trained with."""
+    if path is None:
+        return TrainConfig()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadInputError(f"{path} is not a configuration file: {error}") from error
+    config = _build(TrainConfig, table, path.name)
+    if not isinstance(config, TrainConfig):
+        raise BadInputError(f"{path} gave {type(config).__name__}, expected TrainConfig")
+    return config

@@ -1,0 +1,173 @@
+"""The training corpus: one file per voice with its speech and the times of its phones.
+
+Targets are not stored: they follow from phones and loudness (articulation.py), so that they can be improved without
+speaking everything again.
+"""
+
+import logging
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BackendError, BadInputError
+from engine.training.espeak import EspeakVoice
+from engine.training.recordings import HibariVoice, RecordedVoice
+from engine.training.voices import SILENCE, FestivalVoice, FliteVoice, Phone, Utterance, Voice
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+"""Called with a line of text and the share done, 0 ... 1."""
+
+SHORTEST_PAUSE = 0.1
+"""Pauses below this many seconds (gaps between words) are given to the sounds beside them."""
+
+_PROMPTS = Path("/usr/share/asterisk/sounds")
+_RECORDED = {
+    "human-en-allison": ("en_US_f_Allison", "g722"),
+    "human-es-allison": ("es_MX_f_Allison", "g722"),
+    "human-fr-june": ("fr_CA_f_June", "g722"),
+    "human-it-carlo": ("it_IT_m_Carlo", "g722"),
+    "human-ru-ivrvoice": ("ru_RU_f_IvrvoiceRU", "g722"),
+    "human-es-colombia": ("es", "gsm"),
+    "human-fr-armelle": ("fr", "gsm"),
+}
+"""Recorded speakers: name -> folder and kind of Debian's asterisk-core-sounds-* and asterisk-prompt-* packages."""
+
+_FESTIVAL = (
+    ("kal_diphone", "en", "iso-8859-1", "arpa"),
+    ("ked_diphone", "en", "iso-8859-1", "arpa"),
+    ("cmu_us_slt_arctic_hts", "en", "iso-8859-1", "arpa"),
+    ("lp_diphone", "it", "iso-8859-1", "sampa"),
+    ("pc_diphone", "it", "iso-8859-1", "sampa"),
+    ("hy_fi_mv_diphone", "fi", "iso-8859-1", "sampa"),
+    ("suo_fi_lj_diphone", "fi", "iso-8859-1", "sampa"),
+    ("czech_dita", "cs", "iso-8859-2", "sampa"),
+    ("czech_machac", "cs", "iso-8859-2", "sampa"),
+    ("czech_ph", "cs", "iso-8859-2", "sampa"),
+    ("msu_ru_nsh_clunits", "ru", "utf-8", "russian"),
+    ("upc_ca_ona_hts", "ca", "utf-8", "sampa"),
+)
+_ESPEAK = ("de", "de+f3", "fr+m3", "es+f2", "pt+m2", "pl+f4", "tr+m4", "cmn", "cmn+f3", "ja+f2", "hi+m3", "en+f1")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An utterance as it lies in the corpus."""
+
+    voice: str
+    samples: NDArray[np.float32]
+    """[N] mono, 16 kHz."""
+    phones: tuple[Phone, ...]
+    """Covers the recording without gaps; pauses shorter than 100 ms are gone."""
+
+
+def read_sentences(path: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Sentences by language, the project's own unless another TOML file is given."""
+    source = path or Path(__file__).with_name("sentences.toml")
+    table = tomllib.loads(source.read_text(encoding="utf-8"))
+    return {language: tuple(map(str, sentences)) for language, sentences in table.items()}
+
+
+def default_voices(prompts: Path = _PROMPTS) -> list[Voice]:
+    """Every voice that the corpus knows of."""
+    sentences = read_sentences()
+    voices: list[Voice] = [HibariVoice(sentences["en"], (0.8, 1.0, 1.25))]
+    for voice, language, encoding, phones in _FESTIVAL:
+        stretches = (0.9, 1.15) if language == "en" else (0.85, 1.0, 1.25)
+        voices.append(FestivalVoice(voice, sentences[language], encoding, phones, stretches))
+    voices.extend(FliteVoice(voice, sentences["en"], (0.9, 1.2)) for voice in ("rms", "awb", "slt"))
+    voices.extend(EspeakVoice(voice, sentences[voice.split("+")[0]]) for voice in _ESPEAK)
+    for name, (folder, kind) in _RECORDED.items():
+        voices.append(RecordedVoice(name, prompts / folder, f"*.{kind}", kind))
+    return voices
+
+
+def tidy(utterance: Utterance) -> tuple[Phone, ...]:
+    """Phones without gaps: neighbouring pauses joined, short ones given half to each side."""
+    length = len(utterance.samples) / 16_000
+    merged: list[Phone] = []
+    for phone in utterance.phones:
+        start, end = max(0.0, phone.start), min(length, phone.end)
+        if end - start <= 1e-4:
+            continue
+        if merged and merged[-1].ipa == SILENCE == phone.ipa:
+            merged[-1] = Phone(SILENCE, merged[-1].start, end)
+        else:
+            merged.append(Phone(phone.ipa, start, end))
+    kept: list[Phone] = []
+    for index, phone in enumerate(merged):
+        inner = 0 < index < len(merged) - 1
+        if phone.ipa == SILENCE and inner and phone.end - phone.start < SHORTEST_PAUSE:
+            middle = (phone.start + phone.end) / 2
+            kept[-1] = Phone(kept[-1].ipa, kept[-1].start, middle)
+            following = merged[index + 1]
+            merged[index + 1] = Phone(following.ipa, middle, following.end)
+        else:
+            kept.append(phone)
+    return tuple(kept)
+
+
+def write_voice(path: Path, utterances: Sequence[Utterance]) -> None:
+    """Writes one voice's utterances to an `.npz` file, whole or not at all."""
+    bounds = np.cumsum([0] + [len(utterance.samples) for utterance in utterances])
+    rows = [(index, phone) for index, utterance in enumerate(utterances) for phone in tidy(utterance)]
+    joined = np.concatenate([utterance.samples for utterance in utterances])
+    partial = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        partial,
+        samples=np.round(np.clip(joined, -1.0, 1.0) * 32767.0).astype(np.int16),
+        bounds=bounds.astype(np.int64),
+        phone_utterance=np.array([index for index, _ in rows], np.int32),
+        phone_start=np.array([phone.start for _, phone in rows], np.float32),
+        phone_end=np.array([phone.end for _, phone in rows], np.float32),
+        phone=np.array([phone.ipa for _, phone in rows]),
+    )
+    partial.replace(path)
+
+
+def read_voice(path: Path) -> Iterator[Recording]:
+    """The recordings of one voice file."""
+    try:
+        with np.load(path) as archive:
+            data = {name: archive[name] for name in archive.files}
+        samples, bounds = data["samples"], data["bounds"]
+        owner, names = data["phone_utterance"], data["phone"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInputError(f"{path} is not a voice of the corpus: {error}; build it again") from error
+    for index, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        rows = np.flatnonzero(owner == index)
+        phones = tuple(
+            Phone(str(names[row]), float(data["phone_start"][row]), float(data["phone_end"][row])) for row in rows
+        )
+        if phones:
+            yield Recording(path.stem, samples[begin:end].astype(np.float32) / 32767.0, phones)
+
+
+def build_corpus(folder: Path, voices: Sequence[Voice] | None = None, progress: Progress | None = None) -> list[str]:
+    """Speaks and writes every voice that is not there yet; returns the names of those that could not be had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = default_voices() if voices is None else list(voices)
+    missing: list[str] = []
+    for index, voice in enumerate(chosen):
+        path = folder / f"{voice.name}.npz"
+        if not path.exists():
+            try:
+                utterances = list(voice.utterances())
+            except BackendError as error:
+                logger.warning("voice %s left out: %s", voice.name, error)
+                missing.append(voice.name)
+                continue
+            if utterances:
+                write_voice(path, utterances)
+            else:
+                missing.append(voice.name)
+        if progress is not None:
+            progress(voice.name, (index + 1) / len(chosen))
+    if len(missing) == len(chosen):
+        raise BackendError(f"none of the {len(chosen)} voices can be had here; install a synthesiser (see MODEL_CARD)")
+    return missing
