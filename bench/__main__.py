@@ -8,6 +8,7 @@ from engine.errors import LivedubError
 
 BENCHMARKS: Final = {
     "quality": "dubs clips with speech and measures every figure of a run",
+    "report": "writes the table of measured quality again",
     "judge": "measures the judge itself: its noise, and that it sees known edits",
     "speech": "measures the opening predicted from sound against real lips",
 }

@@ -1,0 +1,39 @@
+"""Tables of results: one row a figure, one column a run."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.machine import read_json
+from engine.evaluation import FIGURES, goal_text, reached
+
+
+def cell(key: str, value: float | None) -> str:
+    """One figure: its value, with a star where it is not what is to be reached; a dash where it is not measured."""
+    if value is None:
+        return "-"
+    return f"{value:.3g}" + ("" if reached(key, value) else " *")
+
+
+def quality_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Figures of quality runs (entries of `summary.json`) as a Markdown table; * = not what is to be reached."""
+    names = [f"{run['run']['clip']} + {run['run']['speech']}" for run in runs]
+    rows = [["figure", "to reach", *names], ["---"] * (2 + len(runs))]
+    rows += [[key, goal_text(key), *(cell(key, run["figures"][key]) for run in runs)] for key in FIGURES]
+    rows.append(["edited / frames", "", *(f"{run['edited']} / {run['frames']}" for run in runs)])
+    rows.append(["ms per frame", "", *(f"{run['ms_per_frame']:.0f}" for run in runs)])
+    rows.append(["peak memory, MiB", "", *(str(run["peak_memory_mb"]) for run in runs)])
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the table of a `summary.json` again."""
+    parser = argparse.ArgumentParser(prog="python -m bench report", description=__doc__)
+    parser.add_argument("summary", type=Path, help="summary.json of `python -m bench quality`")
+    summary = read_json(parser.parse_args(arguments).summary)
+    machine, versions = summary["machine"], summary["versions"]
+    head = f"{machine['processor']}, {machine['cores']} cores, torch {versions.get('torch', '-')}, {summary['date']}"
+    sys.stdout.write(f"{quality_table(summary['runs'])}\n{head}\n")
+    return 0

@@ -1,0 +1,269 @@
+"""The quality benchmark on a scripted engine and a clip made on the spot."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench import quality as q
+from bench import report as table
+from bench.__main__ import main as bench_main
+from bench.machine import header, read_json, write_json
+from engine.errors import BadInputError
+from engine.evaluation import FIGURES, NotMeasured
+from engine.media import AudioChunk, VideoFrame
+
+pytestmark = pytest.mark.unit
+FRAMES = 12
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A frame that was let through as it is, called edited."""
+
+    frame: VideoFrame
+    source: VideoFrame
+    edited: bool = True
+    reason: str = "edited"
+    effort: int = 2
+    target: NDArray[np.float32] | None = None
+    tracked: NDArray[np.float32] | None = None
+    mask: NDArray[np.float32] | None = None
+    mask_origin: tuple[int, int] = (16, 16)
+    speaking: float = 1.0
+    stages_ms: Mapping[str, float] = field(default_factory=lambda: {"edit": 1.0})
+
+
+class Echo:
+    """A session that gives every frame back one frame late, with a mask and landmarks."""
+
+    def __init__(self) -> None:
+        """Nothing heard or seen yet."""
+        self.heard = 0
+        self.held: list[VideoFrame] = []
+        self.done: list[VideoFrame] = []
+
+    def push_audio(self, chunk: AudioChunk) -> None:
+        """Counts samples."""
+        self.heard += len(chunk.samples)
+
+    def end_audio(self) -> None:
+        """Speech has to have come."""
+        assert self.heard > 0
+
+    def push_video(self, frame: VideoFrame) -> None:
+        """Holds a frame until the next one."""
+        self.done, self.held = [*self.done, *self.held], [frame]
+
+    def end_video(self) -> None:
+        """Lets the last frame go."""
+        self.done, self.held = [*self.done, *self.held], []
+
+    def ready(self) -> Sequence[Any]:
+        """The frames that are let go."""
+        points = np.full((68, 2), 30, dtype=np.float32)
+        points[36], points[45] = (20, 20), (44, 20)
+        given, self.done = self.done, []
+        return [Edited(f, f, target=points, tracked=points, mask=np.ones((24, 24), np.float32)) for f in given]
+
+
+class Profile:
+    """A profile that is a file."""
+
+    preview = np.zeros((4, 4, 3), np.uint8)
+
+    def save(self, path: Path) -> None:
+        """Writes something."""
+        path.write_bytes(b"profile")
+
+
+@dataclass
+class FakeEngine:
+    """Counts what it is asked for."""
+
+    enrolled: int = 0
+    sessions: list[int | None] = field(default_factory=list)
+
+    def enroll(self, frames: Iterable[VideoFrame], quality: str, tracker: str, report: Callable[..., None]) -> Profile:
+        """Looks at all frames."""
+        assert len(list(frames)) == FRAMES
+        report("enrolling", 1, 1)
+        self.enrolled += 1
+        return Profile()
+
+    def load(self, path: Path) -> Profile:
+        """Reads something."""
+        assert path.read_bytes() == b"profile"
+        return Profile()
+
+    def session(self, profile: Any, effort: int | None, tracker: str) -> Echo:
+        """A new session."""
+        self.sessions.append(effort)
+        return Echo()
+
+
+def make_clip(path: Path) -> Path:
+    """A video of `FRAMES` grey pictures."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for index in range(FRAMES):
+            noise = np.random.default_rng(index).integers(60, 190, (64, 64, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(noise, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def make_speech(path: Path) -> Path:
+    """Half a second of noise."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        samples = np.random.default_rng(0).integers(-9000, 9000, (1, 8000)).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A data folder's clip and speech."""
+    for name in ("clips", "speech"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    return make_clip(tmp_path / "data/clips/grey.mp4"), make_speech(tmp_path / "data/speech/noise.wav")
+
+
+def bench_of(tmp_path: Path, engine: FakeEngine, options: q.Options | None = None) -> q.Bench:
+    """A benchmark without a judge whose clock ticks once a look."""
+    ticks = iter(range(10**6))
+    folders = q.Folders(tmp_path / "profiles", tmp_path / "out", tmp_path / "strips")
+    return q.Bench(engine, None, options or q.Options(), folders, clock=lambda: float(next(ticks)))
+
+
+def test_a_pair_is_enrolled_dubbed_measured_and_drawn(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    engine = FakeEngine()
+    report = bench_of(tmp_path, engine).measure(*files)
+    assert report == read_json(tmp_path / "out" / "grey__noise.json")
+    assert (report["frames"], report["edited"], report["figures"]["outside"]) == (FRAMES, FRAMES, 0)
+    assert report["run"]["clip"] == "grey" and report["enrolled_s"] == 1
+    work = 5 + 1 + FRAMES + 1
+    assert report["ms_per_frame"] == round(1000 * work / FRAMES, 1)
+    assert report["peak_memory_mb"] > 0
+    assert (tmp_path / "strips" / "grey__noise.png").read_bytes().startswith(b"\x89PNG")
+    assert str(tmp_path) not in json.dumps(report)
+
+
+def test_a_measured_pair_is_not_measured_again_unless_something_changed(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    engine = FakeEngine()
+    bench_of(tmp_path, engine).measure(*files)
+    bench_of(tmp_path, engine).measure(*files)
+    assert (engine.enrolled, engine.sessions) == (1, [None])
+    bench_of(tmp_path, engine, q.Options(effort=4)).measure(*files)
+    assert (engine.enrolled, engine.sessions) == (1, [None, 4])
+
+
+def test_pictures_of_other_people_s_clips_never_go_into_the_repository(tmp_path: Path) -> None:
+    inside = q.REPOSITORY / "bench" / "results" / "strips"
+    with pytest.raises(BadInputError, match="real people"):
+        q.guard_pictures(inside, tmp_path / "person.mp4")
+    with pytest.raises(BadInputError):
+        q.guard_pictures(q.REPOSITORY / "tests" / ".." / "bench", q.REPOSITORY / ".." / "person.mp4")
+    q.guard_pictures(inside, q.REPOSITORY / "engine" / "presenter.mp4")
+    q.guard_pictures(tmp_path, tmp_path / "person.mp4")
+
+
+def test_files_are_found_by_name_or_path(files: tuple[Path, Path]) -> None:
+    clip, _ = files
+    assert q.find(clip.parent, "grey") == clip
+    assert q.find(clip.parent, str(clip)) == clip
+    with pytest.raises(BadInputError, match="got 0 files"):
+        q.find(clip.parent, "blue")
+
+
+def test_command_has_the_options_and_no_folders() -> None:
+    options = q.Options(effort=3, start=1.5, duration=2)
+    expected = "python -m bench quality --clips a --speech b --quality draft --effort 3 --start 1.5 --duration 2"
+    assert q.command_of(options, Path("/x/a.mp4"), Path("/x/b.wav")) == expected
+
+
+class NoJudge:
+    """Stands for the judge where none is needed."""
+
+    name = "none"
+
+    def landmarks(self, rgb: Any, tracked: Any) -> Any:
+        """Cannot read anything."""
+        raise NotMeasured("no judge in this test")
+
+    def descriptor(self, rgb: Any, landmarks: Any) -> Any:
+        """Never asked."""
+        raise AssertionError
+
+
+def test_command_line_measures_pairs_and_sums_up(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(q, "LocalEngine", FakeEngine)
+    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    arguments = ["--data", str(tmp_path / "data"), "--clips", "grey", "--speech", "noise"]
+    arguments += ["--profiles", str(tmp_path / "p"), "--out", str(tmp_path / "o")]
+    assert bench_main(["quality", *arguments]) == 0
+    summary = read_json(tmp_path / "o" / "summary.json")
+    [run] = summary["runs"]
+    assert set(run["figures"]) == set(FIGURES) and summary["not_begun"] == 0
+    assert "| seam | <= 1.05 | 1 |" in capsys.readouterr().out
+    assert bench_main(["report", str(tmp_path / "o" / "summary.json")]) == 0
+    assert summary["machine"]["processor"] in capsys.readouterr().out
+
+
+def test_time_limit_begins_no_further_pair(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(q, "LocalEngine", FakeEngine)
+    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    clip, speech = (str(path) for path in files)
+    arguments = ["--clips", clip, clip, "--speech", speech, "--time-limit", "-1"]
+    assert q.main([*arguments, "--profiles", str(tmp_path / "p"), "--out", str(tmp_path / "o")]) == 0
+    assert read_json(tmp_path / "o" / "summary.json")["not_begun"] == 2
+    assert "2 of 2 pairs" in capsys.readouterr().err
+    with pytest.raises(BadInputError, match="as many"):
+        q.main([*arguments, "--pairwise", "--profiles", str(tmp_path), "--out", str(tmp_path)])
+
+
+def test_unknown_benchmarks_and_bad_input_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_main(["nonsense"]) == 2
+    assert bench_main([]) == 2
+    assert bench_main(["--help"]) == 0
+    assert "quality" in capsys.readouterr().out
+    bad = ["quality", "--clips", "nobody", "--speech", "nothing", "--profiles", "p", "--out", "o", "--data", "nowhere"]
+    assert bench_main(bad) == 2
+    assert "nobody: got 0 files" in capsys.readouterr().err
+
+
+def test_table_marks_what_is_not_reached() -> None:
+    assert table.cell("identity", 0.31) == "0.31 *"
+    assert table.cell("identity", 0.3) == "0.3"
+    assert table.cell("speech_r", None) == "-"
+
+
+def test_result_files_are_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "result.json"
+    write_json(path, header("command"))
+    assert read_json(path)["command"] == "command"
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"x": float("inf")})
+    assert read_json(path)["command"] == "command"
+    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
