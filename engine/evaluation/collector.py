@@ -7,12 +7,12 @@ inter-ocular distance, both by the tracker), so head motion and zoom drop out.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError
+from engine.errors import BackendError, ShapeError
 from engine.evaluation import figures as f
 from engine.evaluation.judges import Judge, check_reading
 from engine.evaluation.machine import describe_machine, versions
@@ -20,6 +20,9 @@ from engine.evaluation.pictures import MotionCompensation, gradient_across, lapl
 from engine.evaluation.report import Report, percentiles
 from engine.evaluation.summary import Measurements, Reading, summarise
 from engine.media import VideoFrame
+
+IDENTITY_EVERY: Final = 5
+"""Of so many edited frames two neighbours are described."""
 
 
 class EditedFrameLike(Protocol):
@@ -73,15 +76,22 @@ class EditedFrameLike(Protocol):
 class Collector:
     """Measures a run while it goes: `add` every frame, then `finish`."""
 
-    def __init__(self, judge: Judge | None = None, *, rest_opening: float | None = None) -> None:
+    def __init__(
+        self, judge: Judge | None = None, *, rest_opening: float | None = None, identity_every: int = IDENTITY_EVERY
+    ) -> None:
         """Begins a run.
 
         Args:
             judge: reads landmarks and identity; without one those figures are not measured.
             rest_opening: the speaker's inner-lip opening at rest in the tracker's convention, inter-ocular distances
                 (from the profile); by default the median of the targets of silent frames.
+            identity_every: of so many edited frames the first two are described (a distance each, and one pair of
+                neighbours), which is most of the time of judging; 1: all are.
         """
+        if identity_every < 1:
+            raise ShapeError(f"identity_every: got {identity_every}, expected at least 1")
         self._judge = judge
+        self._identity_every = identity_every
         self._measured = Measurements(judged=judge is not None, rest_opening=rest_opening)
         self._last_luma: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
         self._last_descriptors: tuple[f.Series, f.Series] | None = None
@@ -137,7 +147,10 @@ class Collector:
         except f.NotMeasured as error:
             self._leave_out(str(error))
             return None
-        self._add_identity(judge.descriptor(edited_rgb, edited), judge.descriptor(source_rgb, source))
+        if (self._measured.edited - 1) % self._identity_every < 2:
+            self._add_identity(judge.descriptor(edited_rgb, edited), judge.descriptor(source_rgb, source))
+        else:
+            self._last_descriptors = None
         eyes = f.eye_frame(frame.tracked)
         points = (frame.tracked, frame.target, source, edited)
         return Reading(*(f.to_eye_frame(p[f.MOUTH], eyes) for p in points))
@@ -168,7 +181,7 @@ class Collector:
             details=summary.details,
             left_out=dict(measured.unread),
             frames=len(measured.times),
-            edited=sum(measured.effort.values()),
+            edited=measured.edited,
             passed_through=dict(measured.passed),
             effort=dict(measured.effort),
             stages_ms={stage: percentiles(times) for stage, times in measured.stages.items()},

@@ -71,6 +71,11 @@ class Measurements:
     unread: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def edited(self) -> int:
+        """Edited frames."""
+        return sum(self.effort.values())
+
 
 @dataclass
 class Summary:
@@ -85,12 +90,11 @@ class Summary:
 def summarise(measured: Measurements) -> Summary:
     """All figures of a run, each measured or with the reason why not."""
     summary = Summary(figures=dict.fromkeys(FIGURES), not_measured=dict(ELSEWHERE))
-    edited = sum(measured.effort.values())
     lips = _Lips.of(measured, summary.details)
     measures: dict[str, Callable[[], tuple[float, int, int]]] = {
         "outside": lambda: _outside(measured),
-        "identity": lambda: _identity(measured, edited),
-        **{key: _pair_measure(measured, key, edited) for key in ("tl_id", "seam", "sharpness", "flicker")},
+        "identity": lambda: _identity(measured),
+        **{key: _pair_measure(measured, key) for key in ("tl_id", "seam", "sharpness", "flicker")},
         "lip_target_error": lambda: lips.target_error(),
         "lip_opening_r": lambda: lips.opening_r(),
         "sync_offset_ms": lambda: lips.sync_offset(),
@@ -118,18 +122,18 @@ def _outside(measured: Measurements) -> tuple[float, int, int]:
     return measured.changed / measured.outside, len(measured.times), 0
 
 
-def _identity(measured: Measurements, edited: int) -> tuple[float, int, int]:
+def _identity(measured: Measurements) -> tuple[float, int, int]:
     if not measured.distances:
         raise f.NotMeasured("no edited frame has descriptors")
-    return float(np.mean(measured.distances)), len(measured.distances), edited - len(measured.distances)
+    return float(np.mean(measured.distances)), len(measured.distances), measured.edited - len(measured.distances)
 
 
-def _pair_measure(measured: Measurements, key: str, edited: int) -> Callable[[], tuple[float, int, int]]:
+def _pair_measure(measured: Measurements, key: str) -> Callable[[], tuple[float, int, int]]:
     """Ratio of what was read on edited and source frames, over the frames (neighbours) that have both."""
 
     def measure() -> tuple[float, int, int]:
         pairs = np.asarray(measured.pairs[key], dtype=np.float64).reshape(-1, 2)
-        possible = edited if key in ("seam", "sharpness") else max(0, edited - 1)
+        possible = measured.edited if key in ("seam", "sharpness") else max(0, measured.edited - 1)
         frames = int(np.isfinite(pairs).all(axis=1).sum())
         return f.ratio(pairs[:, 0], pairs[:, 1]), frames, possible - frames
 
@@ -161,7 +165,7 @@ class _Lips:
         return cls(
             times=np.array(measured.times),
             speaking=np.array(measured.speaking),
-            edited_frames=sum(measured.effort.values()),
+            edited_frames=measured.edited,
             rest_opening=measured.rest_opening,
             details=details,
             **stacks,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.errors import BackendError
+from engine.errors import BackendError, ShapeError
 from engine.evaluation import FIGURES, Collector, Report, pictures
 
 pytestmark = pytest.mark.unit
@@ -25,10 +25,10 @@ def asked(second: float) -> float:
     return 0.12 + 0.06 * np.sin(9 * second) + 0.03 * np.sin(17.3 * second) if second < 4 else 0.02
 
 
-def judged_run(stage: Any, *, late_s: float = 0.0, spread: float = 0.0, gape: float = 0.0, count: int = 150) -> Report:
+def judged_run(stage: Any, *, late_s: float = 0.0, spread: float = 0.0, gape: float = 0.0, every: int = 1) -> Report:
     """A run whose judge reads the targets `late_s` later, `spread` pixels lower and `gape` wider in silence."""
-    judge, frames = stage.judge(), stage.run_of(count, lambda index, rgb: brighter(rgb, 1))
-    collector = Collector(judge)
+    judge, frames = stage.judge(), stage.run_of(150, lambda index, rgb: brighter(rgb, 1))
+    collector = Collector(judge, identity_every=every)
     for index, frame in enumerate(frames):
         second = index / 25
         tracked, target = stage.face(0.1), stage.face(asked(second))
@@ -119,6 +119,16 @@ def test_identity_and_its_wavering(stage: Any) -> None:
     assert report.counted["tl_id"].frames == 149
 
 
+def test_identity_may_rest_on_two_neighbours_of_every_few_frames(stage: Any) -> None:
+    report = judged_run(stage, every=5)
+    assert (report.counted["identity"].frames, report.counted["identity"].left_out) == (60, 90)
+    assert report.counted["tl_id"].frames == 30
+    assert value(report, "tl_id") == pytest.approx(0.8)
+    assert value(report, "identity") == pytest.approx(np.linalg.norm(OTHER - SAME) / 2)
+    with pytest.raises(ShapeError, match="identity_every"):
+        Collector(identity_every=0)
+
+
 def test_blur_lowers_sharpness(stage: Any) -> None:
     def blur(index: int, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         wide = rgb.astype(np.float32)
@@ -170,8 +180,8 @@ def test_a_change_to_a_frame_that_passed_through_is_outside(stage: Any) -> None:
 
 
 def test_frames_that_the_judge_cannot_read_are_left_out_and_said(stage: Any) -> None:
-    judge, collector = stage.judge(), None
-    collector = Collector(judge)
+    judge = stage.judge()
+    collector = Collector(judge, identity_every=1)
     for index, frame in enumerate(stage.run_of(30)):
         if index % 3:
             far = stage.face(0.1, shift=30 if index == 1 else 0)
