@@ -3,6 +3,7 @@
 import importlib
 import json
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def asked(second: float) -> float:
     return 0.12 + 0.06 * np.sin(9 * second) + 0.03 * np.sin(17.3 * second) if second < 4 else 0.02
 
 
+@lru_cache
 def judged_run(stage: Any, *, late_s: float = 0.0, spread: float = 0.0, gape: float = 0.0, every: int = 1) -> Report:
     """A run whose judge reads the targets `late_s` later, `spread` pixels lower and `gape` wider in silence."""
     judge, frames = stage.judge(), stage.run_of(150, lambda index, rgb: brighter(rgb, 1))
