@@ -1,8 +1,8 @@
 """What a figure was measured on: the machine and the versions of everything that matters."""
 
+import importlib
 import os
 import platform
-import resource
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -40,9 +40,13 @@ def describe_machine() -> dict[str, str | int | list[str]]:
     return described
 
 
-def peak_memory_mb() -> int:
-    """Largest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_memory_mb() -> int | None:
+    """Largest resident memory of this process so far, in MiB; None on systems that do not tell (Windows)."""
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:
+        return None
+    peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak // 2**20 if sys.platform == "darwin" else peak // 2**10
 
 

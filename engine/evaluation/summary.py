@@ -132,6 +132,7 @@ def _pair_measure(measured: Measurements, key: str) -> Callable[[], tuple[float,
     """Ratio of what was read on edited and source frames, over the frames (neighbours) that have both."""
 
     def measure() -> tuple[float, int, int]:
+        """The ratio, its frames, and those left out."""
         pairs = np.asarray(measured.pairs[key], dtype=np.float64).reshape(-1, 2)
         possible = measured.edited if key in ("seam", "sharpness") else max(0, measured.edited - 1)
         frames = int(np.isfinite(pairs).all(axis=1).sum())

@@ -1,8 +1,10 @@
 """The report's JSON and table."""
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +80,17 @@ def test_versions_and_machine_tell_what_matters_and_no_names() -> None:
     assert isinstance(described["cores"], int) and described["cores"] >= 1
     assert described["processor"]
     assert set(described) <= {"processor", "instruction_sets", "cores", "system", "memory_mb"}
-    assert peak_memory_mb() > 10
+
+
+def test_peak_memory_is_known_here_and_none_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("resource", reason="this system does not tell")
+    assert (peak_memory_mb() or 0) > 10
+
+    def refuse(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    assert peak_memory_mb() is None
 
 
 def test_processor_is_read_from_cpuinfo_where_there_is_one(tmp_path: Path) -> None:
