@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,6 +23,9 @@ from engine.errors import LivedubError
 Report = Callable[[str, int, int], None]
 """Takes (what is being done, how much of it is done, how much there is)."""
 
+_FILE_WIDTH = 160
+"""Columns of tables that do not go to a terminal."""
+
 
 class Screen:
     """One command's output. With `json_output` stdout carries exactly one JSON object, given by `result` or `error`."""
@@ -32,6 +36,8 @@ class Screen:
         self.warnings: list[str] = []
         self._stdout = stdout
         self._out = Console(file=stdout, highlight=False, soft_wrap=True)
+        if not self._out.is_terminal:
+            self._out.width = _FILE_WIDTH
         self._err = Console(file=stderr, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
@@ -42,9 +48,9 @@ class Screen:
         """A table for people; nothing when a machine reads."""
         if self.json_output:
             return
-        table = Table(title=title, title_justify="left")
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for index, column in enumerate(columns):
+            table.add_column(column, no_wrap=index == 0)
         for row in rows:
             table.add_row(*(cell.replace("[", r"\[") for cell in row))
         self._out.print(table, soft_wrap=False)

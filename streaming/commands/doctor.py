@@ -91,8 +91,9 @@ def _codecs() -> list[Finding]:
     for name, needed, attempt in tried:
         try:
             findings.append(Finding(name, True, needed, attempt()))
-        except (av.FFmpegError, ValueError, OSError) as error:
-            findings.append(Finding(name, False, needed, f"cannot be opened: {error}"))
+        except (av.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            findings.append(Finding(name, False, needed, f"the encoder or decoder cannot be opened here: {reason}"))
     return findings
 
 
@@ -107,7 +108,7 @@ def _encode(codec: str, pix_fmt: str | None) -> str:
             container.mux(sound.encode(samples))
             container.mux(sound.encode(None))
             return f"encoder {sound.codec_context.name}"
-        options = {"log-level": "none"} if codec == "libx265" else {}
+        options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
         video = container.add_stream(codec, rate=Fraction(25), options=options)
         assert isinstance(video, av.VideoStream)
         video.width, video.height, video.pix_fmt = 256, 256, pix_fmt
@@ -123,14 +124,14 @@ def _decoder(codec: str) -> str:
 
 
 def _weights() -> list[Finding]:
+    """Every file that `dub` needs, its companions counted with it."""
     findings = []
-    for name in with_companions(NEEDED):
-        here = weights.location(name).exists()
-        known = weights.entry(name)
-        detail = (
-            str(weights.location(name)) if here else f"fetched at need from {known.archive} ({known.size / 1e6:.1f} MB)"
-        )
-        findings.append(Finding(f"weights {name}", here, False, detail))
+    for name in NEEDED:
+        files = with_companions((name,))
+        here = all(weights.location(each).exists() for each in files)
+        size = sum(weights.entry(each).size for each in files) / 1e6
+        fetched = f"not here; fetched at need from {weights.entry(name).archive} ({size:.1f} MB)"
+        findings.append(Finding(f"weights {name}", here, False, "in the cache" if here else fetched))
     return findings
 
 

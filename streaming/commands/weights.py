@@ -53,11 +53,11 @@ def run_list(args: argparse.Namespace, context: Context) -> int:
     ]
     context.screen.table(
         f"Public weights, kept in {weights.cache_dir()}",
-        ["name", "MB", "here", "needed", "licence", "note", "archive"],
+        ["name", "MB", "here", "needed", "licence and note", "archive"],
         [
             [
                 str(row["name"]), f"{int(str(row['size'])) / 1e6:.1f}", "yes" if row["here"] else "no",
-                "yes" if row["needed"] else "", str(row["licence"]), str(row["note"]), str(row["archive"]),
+                "yes" if row["needed"] else "", f"{row['licence']}; {row['note']}".rstrip("; "), str(row["archive"]),
             ]
             for row in rows
         ],
