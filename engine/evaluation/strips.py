@@ -1,4 +1,5 @@
-"""Before/after strips: a picture with one column per chosen moment, rows source, edited and their difference.
+"""Before/after strips: a picture with one column per chosen moment, rows source, edited and,
+if asked for, landmarks and difference.
 
 The moments are chosen while the frames go by (wide open, closed while speaking, silent), so a strip of a run of any
 length costs the memory of its columns.
@@ -87,7 +88,7 @@ class StripMaker:
     apart_s: float = 0.4
     """Columns of the same moment are at least this far apart."""
     judge: Judge | None = None
-    """Reads the landmarks that are drawn over the edited row, if any are to be."""
+    """Reads the landmarks of the landmarks row, if there is to be one."""
     _kept: dict[Moment, list[tuple[float, Column]]] = field(default_factory=lambda: {m: [] for m in MOMENTS})
 
     def add(self, frame: EditedFrameLike) -> None:
@@ -152,15 +153,17 @@ def draw_strip(columns: list[Column], *, difference: bool = True, landmarks: boo
 
     Args:
         columns: at least one, all of the same size.
-        difference: adds a third row, |edited - source| times `DIFFERENCE_GAIN`.
-        landmarks: draws targets (green) and what the judge read (magenta) over the edited row.
+        difference: adds a last row, |edited - source| times `DIFFERENCE_GAIN`.
+        landmarks: adds a row with targets (green) and what the judge read (magenta) over the edited pictures.
 
     Returns:
         uint8 RGB [rows * (S + gap) - gap, columns * (S + gap) - gap, 3].
     """
     if not columns:
         raise ShapeError("strip: got no column, expected at least one edited frame")
-    rows = [[c.source for c in columns], [_overlaid(c) if landmarks else c.edited for c in columns]]
+    rows = [[c.source for c in columns], [c.edited for c in columns]]
+    if landmarks:
+        rows.append([_overlaid(c) for c in columns])
     if difference:
         apart = (np.abs(c.edited.astype(np.int16) - c.source) * DIFFERENCE_GAIN for c in columns)
         rows.append([np.clip(d, 0, 255).astype(np.uint8) for d in apart])

@@ -76,10 +76,10 @@ def test_landmarks_are_drawn_only_when_asked_for_and_may_lie_at_the_rim() -> Non
     grey = np.full((8, 8, 3), 100, np.uint8)
     column = s.Column(0.0, grey, grey, target=np.array([[4.5, 4.5], [-20, -20]]), judged=np.array([[0.2, 7.9]]))
     plain, drawn = (s.draw_strip([column], difference=False, landmarks=on) for on in (False, True))
-    assert (plain[12:] == 100).all()
-    assert tuple(drawn[12 + 4, 4]) == s.TARGET_RGB
-    assert tuple(drawn[12 + 7, 0]) == s.JUDGED_RGB
-    assert (drawn[:8] == 100).all() and (drawn[12, :] == 100).all()
+    assert (drawn[:20] == plain).all() and drawn.shape == (32, 8, 3)
+    assert tuple(drawn[24 + 4, 4]) == s.TARGET_RGB
+    assert tuple(drawn[24 + 7, 0]) == s.JUDGED_RGB
+    assert (drawn[24, :] == 100).all()
 
 
 def test_judge_is_asked_on_the_edited_picture(stage: Any) -> None:
