@@ -1,5 +1,4 @@
-"""Before/after strips: a picture with one column per chosen moment, rows source, edited and,
-if asked for, landmarks and difference.
+"""Before/after strips: one column per chosen moment; rows source, edited, and on request landmarks and difference.
 
 The moments are chosen while the frames go by (wide open, closed while speaking, silent), so a strip of a run of any
 length costs the memory of its columns.
