@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TextIO
 
 from engine.errors import LivedubError
-from streaming.commands import demo, doctor, dub, enroll, weights
+from streaming.commands import demo, doctor, dub, enroll, train, weights
 from streaming.commands.common import Context
 from streaming.engines import Engine, LocalEngine
 from streaming.screen import Screen
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livedub {metadata.version('livedub')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (demo, enroll, dub, weights, doctor):
+    for command in (demo, enroll, dub, weights, doctor, train):
         command.add(commands)
     return parser
 

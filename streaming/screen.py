@@ -11,7 +11,9 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -82,10 +84,8 @@ class Screen:
     @contextmanager
     def progress(self) -> Iterator[Report]:
         """Bars on stderr, one for each thing reported; drawn only where stderr is a terminal."""
-        bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        columns = (*bar, TimeElapsedColumn(), TimeRemainingColumn())
         tasks: dict[str, TaskID] = {}
-        with Progress(*columns, console=self._err, disable=not self._err.is_terminal) as bars:
+        with self._bars(MofNCompleteColumn()) as bars:
 
             def report(what: str, done: int, total: int) -> None:
                 if what not in tasks:
@@ -93,6 +93,22 @@ class Screen:
                 bars.update(tasks[what], completed=done, total=total or None)
 
             yield report
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[str, float], None]]:
+        """One bar on stderr for a long run that tells in words where it is, and its share done, 0 to 1."""
+        with self._bars(TaskProgressColumn()) as bars:
+            task = bars.add_task("", total=1.0)
+
+            def report(text: str, done: float) -> None:
+                bars.update(task, description=text, completed=done)
+
+            yield report
+
+    def _bars(self, amount: ProgressColumn) -> Progress:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), amount)
+        hidden = not self._err.is_terminal
+        return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._err, disable=hidden)
 
     def _write(self, values: Mapping[str, Any]) -> None:
         self._stdout.write(json.dumps(values, indent=2, allow_nan=False) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.evaluation.strips import StripMaker, draw_strip, png
 from streaming.commands.common import Context, Subparsers, add_json, all_different, steps
 from streaming.commands.dub import Job, perform
-from streaming.egress.atomic import check_output, write_atomically
+from engine.files import check_output, write_atomically
 from streaming.ingest.file import probe_video
 from streaming.ingest.sound import read_sound
 from streaming.timeline import Timeline

@@ -11,7 +11,7 @@ from engine.evaluation.strips import StripMaker
 from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different, steps
 from streaming.consent import require_consent
 from streaming.dubbing import Tally, dub_to_file
-from streaming.egress.atomic import check_output, write_atomically
+from engine.files import check_output, write_atomically
 from streaming.engines import Tracker
 from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.sound import Sound, read_sound

@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.evaluation.strips import png
 from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different
 from streaming.consent import require_consent
-from streaming.egress.atomic import atomic_path, check_output, write_atomically
+from engine.files import atomic_path, check_output, write_atomically
 from streaming.ingest.file import probe_video, read_video
 
 

