@@ -106,7 +106,7 @@ def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]
         raise ShapeError(f"matrix has shape {matrix.shape}, expected [3, 3]")
     height, width = (size, size) if isinstance(size, int) else size
     shrink = _scale(matrix)
-    pool = max(int(shrink), 1)
+    pool = max(int(shrink + 1e-6), 1)
     part, offset = _needed(image, matrix, (height, width), pool)
     if pool > 1:
         part = functional.avg_pool2d(part, pool)
@@ -135,7 +135,7 @@ def crop_from_rgb(rgb: NDArray[np.uint8], matrix: NDArray[np.float64], size: int
         raise ShapeError(f"picture has shape {rgb.shape} and type {rgb.dtype}, expected [H, W, 3] uint8")
     shrink = _scale(matrix)
     top, left, bottom, right = _window(matrix, (size, size), rgb.shape[:2], margin=2 + 2 * int(shrink))
-    step = max(int(shrink / _PIXELS_ENOUGH), 1)
+    step = max(int(shrink / _PIXELS_ENOUGH + 1e-6), 1)
     part = torch.from_numpy(np.ascontiguousarray(rgb[top:bottom:step, left:right:step])).permute(2, 0, 1)
     to_part = np.diag([1 / step, 1 / step, 1.0])
     to_part[:2, 2] = (0.5 - (left + 0.5) / step, 0.5 - (top + 0.5) / step)

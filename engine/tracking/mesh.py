@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 from engine.errors import ShapeError, WeightsFormatError
@@ -12,6 +13,9 @@ MESH_SIZE: Final = 192
 """Side of the network's input in px."""
 MESH_POINTS: Final = 468
 """Points of the mesh."""
+_HALF_PIXEL: Final = 0.5
+"""The network counts from the centre of the first pixel, we from its corner: seen in mirrored portraits, whose points
+differ from the straight ones by one pixel of the crop without this."""
 
 
 class MeshNet(nn.Module):
@@ -33,6 +37,9 @@ class MeshNet(nn.Module):
                 f"{path} takes {self.net.input_shape}, expected a face mesh that takes (3, {MESH_SIZE}, {MESH_SIZE})"
             )
 
+        self.origin: Tensor
+        self.register_buffer("origin", torch.tensor([_HALF_PIXEL, _HALF_PIXEL, 0.0]))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Find the points of a face.
 
@@ -40,10 +47,11 @@ class MeshNet(nn.Module):
             x: [B,3,192,192] float32 RGB in [0,1], the face upright and filling about two thirds of the crop.
 
         Returns:
-            points [B,468,3] in px of the crop (x right, y down, z away from the camera in the same unit, zero near the
-            middle of the head), and score [B], a logit: above 0 the network believes it sees a face.
+            points [B,468,3] in continuous px of the crop (x right, y down, z away from the camera in the same unit, zero
+            near the middle of the head), and score [B], a logit: free faces give 30 to 60, pictures without faces -10.
         """
         if x.dim() != 4 or tuple(x.shape[1:]) != (3, MESH_SIZE, MESH_SIZE):
             raise ShapeError(f"mesh input has shape {tuple(x.shape)}, expected [B, 3, {MESH_SIZE}, {MESH_SIZE}]")
         points, score = self.net(x)
-        return points.reshape(-1, MESH_POINTS, 3), score.reshape(-1)
+        points = points.reshape(-1, MESH_POINTS, 3) + self.origin
+        return points, score.reshape(-1)

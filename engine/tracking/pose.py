@@ -57,12 +57,12 @@ _PAIRS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class HeadPose:
-    """Where a head is and how it is turned."""
+    """Where a head is and how it is turned: pitched first, then yawed, then rolled in the picture."""
 
     rotation: NDArray[np.float64]
     """[3,3]: head frame to picture axes; its columns are the head's x, y, z axes as seen in the picture."""
     yaw_deg: float
-    """Positive: the nose points to the picture's right."""
+    """Positive: the nose points to the right as the head itself, once upright, is seen."""
     pitch_deg: float
     """Positive: the nose points down."""
     roll_deg: float
@@ -113,8 +113,8 @@ def head_pose(mesh: NDArray[Any]) -> HeadPose:
         raise ShapeError(f"mesh has its eye corners {iod:.3g} px apart, expected a face")
     return HeadPose(
         rotation=rotation,
-        yaw_deg=math.degrees(math.atan2(-rotation[0, 2], rotation[2, 2])),
-        pitch_deg=math.degrees(math.asin(min(max(-rotation[1, 2], -1.0), 1.0))),
+        yaw_deg=math.degrees(math.atan2(rotation[2, 0], math.hypot(rotation[0, 0], rotation[1, 0]))),
+        pitch_deg=math.degrees(math.atan2(rotation[2, 1], rotation[2, 2])),
         roll_deg=math.degrees(math.atan2(rotation[1, 0], rotation[0, 0])),
         origin=(left + right) / 2,
         iod_px=iod,

@@ -143,9 +143,7 @@ def _tensor(builder: Any, shape: Sequence[int], values: NDArray[Any] | None, buf
     return int(tflite.TensorEnd(builder))
 
 
-def _operator(
-    builder: Any, code: int, kind: str, inputs: Sequence[int], output: int, options: dict[str, int]
-) -> int:
+def _operator(builder: Any, code: int, kind: str, inputs: Sequence[int], output: int, options: dict[str, int]) -> int:
     table = None
     if name := OPTIONS.get(kind):
         getattr(tflite, f"{name}Start")(builder)
@@ -193,3 +191,18 @@ def tracker(_shared_tracker: FaceTracker) -> FaceTracker:
     """A tracker with its real networks, before its first frame."""
     _shared_tracker.reset()
     return _shared_tracker
+
+
+@pytest.fixture
+def mirrored_meshes(
+    tracker: FaceTracker, face_picture: Callable[[str, int], NDArray[np.uint8]]
+) -> tuple[NDArray[np.float64], ...]:
+    """Meshes of a portrait of 700 px and of its mirror image."""
+    picture = face_picture("003_neutral", 700)
+    meshes = []
+    for view in (picture, np.ascontiguousarray(picture[:, ::-1])):
+        tracker.reset()
+        face = tracker.track(view, 0.0).face
+        assert face is not None
+        meshes.append(face.mesh.astype(np.float64))
+    return tuple(meshes)

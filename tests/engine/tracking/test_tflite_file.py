@@ -51,9 +51,7 @@ def test_half_precision_constants_become_single(tiny_model: Any, tmp_path: Path)
         ({"FusedActivationFunction": 1}, "fused activation"),
     ],
 )
-def test_unknown_options_are_refused(
-    tiny_model: Any, tmp_path: Path, options: dict[str, int], message: str
-) -> None:
+def test_unknown_options_are_refused(tiny_model: Any, tmp_path: Path, options: dict[str, int], message: str) -> None:
     with pytest.raises(WeightsFormatError, match=message):
         read_tflite(_convolution(tiny_model, **options).write(tmp_path / "x.tflite"))
 
