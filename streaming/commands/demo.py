@@ -2,15 +2,19 @@
 
 import argparse
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from engine.evaluation.strips import StripMaker, draw_strip, png
+from engine.files import check_output, write_atomically
 from streaming.commands.common import Context, Subparsers, add_json, all_different, steps
 from streaming.commands.dub import Job, perform
-from engine.files import check_output, write_atomically
 from streaming.ingest.file import probe_video
 from streaming.ingest.sound import read_sound
 from streaming.timeline import Timeline
+
+PRESENTER: Traversable = resources.files("streaming") / "presenter"
+"""The shipped clip, its speaker's profile and the speech: `presenter.mp4`, `presenter.safetensors`, `speech.flac`."""
 
 
 def add(commands: Subparsers) -> None:
@@ -31,7 +35,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     check_output(args.out, [], (".mp4",))
     check_output(strip_path, [], (".png",))
     all_different([args.out, strip_path])
-    with resources.as_file(resources.files("streaming") / "presenter") as folder:
+    with resources.as_file(PRESENTER) as folder:
         info, sound = probe_video(folder / "presenter.mp4"), read_sound(folder / "speech.flac")
         timeline = Timeline.plan(info, 0.0, None, sound.duration, loop=False)
         strip = StripMaker()

@@ -8,10 +8,10 @@ from typing import Any
 from engine.errors import BackendError
 from engine.evaluation import Collector, DlibJudge, EditedFrameLike, Judge, Report, peak_memory_mb
 from engine.evaluation.strips import StripMaker
+from engine.files import check_output, write_atomically
 from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different, steps
 from streaming.consent import require_consent
 from streaming.dubbing import Tally, dub_to_file
-from engine.files import check_output, write_atomically
 from streaming.engines import Tracker
 from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.sound import Sound, read_sound

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from engine.evaluation.strips import png
+from engine.files import atomic_path, check_output, write_atomically
 from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different
 from streaming.consent import require_consent
-from engine.files import atomic_path, check_output, write_atomically
 from streaming.ingest.file import probe_video, read_video
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BadInputError
+from engine.files import check_output
 from engine.training import commands as training
 from streaming.commands.common import Context, Subparsers, add_json, steps
-from engine.files import check_output
 
 
 def add(commands: Subparsers) -> None:

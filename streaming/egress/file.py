@@ -13,8 +13,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from engine.errors import MediaError
-from engine.media import Plane, VideoFrame
 from engine.files import atomic_path, write_error
+from engine.media import Plane, VideoFrame
 from streaming.pictures import VideoFormat, to_av
 
 EDITED_TAGS: Mapping[str, str] = {
