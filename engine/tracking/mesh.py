@@ -47,8 +47,9 @@ class MeshNet(nn.Module):
             x: [B,3,192,192] float32 RGB in [0,1], the face upright and filling about two thirds of the crop.
 
         Returns:
-            points [B,468,3] in continuous px of the crop (x right, y down, z away from the camera in the same unit, zero
-            near the middle of the head), and score [B], a logit: free faces give 30 to 60, pictures without faces -10.
+            points [B,468,3] in continuous px of the crop (x right, y down, z away from the camera in the same unit,
+            zero near the middle of the head), and score [B], a logit: free faces give 30 to 60,
+            pictures without faces -10.
         """
         if x.dim() != 4 or tuple(x.shape[1:]) != (3, MESH_SIZE, MESH_SIZE):
             raise ShapeError(f"mesh input has shape {tuple(x.shape)}, expected [B, 3, {MESH_SIZE}, {MESH_SIZE}]")

@@ -72,9 +72,9 @@ def test_template_is_symmetric() -> None:
 
 def test_mirrored_picture_gives_mirrored_pose(mirrored_meshes: tuple[NDArray[np.float64], ...]) -> None:
     straight, mirrored = (head_pose(mesh) for mesh in mirrored_meshes)
-    assert mirrored.yaw_deg == pytest.approx(-straight.yaw_deg, abs=2)
+    assert mirrored.yaw_deg == pytest.approx(-straight.yaw_deg, abs=3)
     assert mirrored.roll_deg == pytest.approx(-straight.roll_deg, abs=1.5)
-    assert mirrored.pitch_deg == pytest.approx(straight.pitch_deg, abs=2)
+    assert mirrored.pitch_deg == pytest.approx(straight.pitch_deg, abs=3)
 
 
 def test_frontal_portrait_is_frontal(mirrored_meshes: tuple[NDArray[np.float64], ...]) -> None:
