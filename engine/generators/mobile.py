@@ -119,6 +119,7 @@ class MobileStyleGAN(nn.Module):
     width = WIDTH
 
     def __init__(self, channels: tuple[int, ...], scales: tuple[float, ...]) -> None:
+        """Makes the network with weights to be loaded."""
         super().__init__()
         self.rows = 2 + 3 * len(channels)
         if len(scales) != self.rows:
@@ -146,14 +147,18 @@ class MobileStyleGAN(nn.Module):
         if w.ndim != 3 or w.shape[1:] != (self.rows, WIDTH) or not w.is_floating_point():
             raise ShapeError(f"w is {tuple(w.shape)} {w.dtype}; expected float [B,{self.rows},{WIDTH}] (W+)")
 
+    def up_blocks(self) -> list[UpBlock]:
+        """The blocks from 8 px upwards."""
+        return [cast(UpBlock, block) for block in self.blocks]
+
     def features(self, w: Tensor, size: int) -> Tensor:
         """Whole feature map after the block of `size` pixels: w [B,R,D] -> [B,C,size,size]."""
-        x = self.first(self.constant.expand(w.shape[0], -1, -1, -1), w[:, 0], _whole(4))
-        for index, block in enumerate(self.blocks):
+        x: Tensor = self.first(self.constant.expand(w.shape[0], -1, -1, -1), w[:, 0], _whole(4))
+        for index, block in enumerate(self.up_blocks()):
             if 4 * 2**index >= size:
                 break
             x = block(x, w[:, 1 + 3 * index : 4 + 3 * index], _whole(8 * 2**index))
-        return cast(Tensor, x)
+        return x
 
     def _output(self, x: Tensor, w: Tensor) -> Tensor:
         x = functional.conv2d(x * self.out_style(w), self.out_weight, self.out_bias)
@@ -183,10 +188,11 @@ class MobileStyleGAN(nn.Module):
         place = self._place(region, start, halo=2)
         x = x[:, :, place[0], place[1]]
         size = start
-        for index in range(int(math.log2(start)) - 2, len(self.blocks)):
+        blocks = self.up_blocks()
+        for index in range(int(math.log2(start)) - 2, len(blocks)):
             size *= 2
             place = (slice(place[0].start * 2, place[0].stop * 2), slice(place[1].start * 2, place[1].stop * 2))
-            x = self.blocks[index](x, w[:, 1 + 3 * index : 4 + 3 * index], place)
+            x = blocks[index](x, w[:, 1 + 3 * index : 4 + 3 * index], place)
             wanted = self._place(region, size, halo=0 if size * 2 == self.resolution else 2)
             x = x[
                 :,

@@ -90,13 +90,12 @@ def read_mobile_stylegan(synthesis: tuple[Path, Path], mapping: tuple[Path, Path
     with torch.no_grad():
         model.constant.copy_(graph.value(graph.named("m.input.input")))
         _fill(model.first, graph, "m.conv1")
-        for index in range(_BLOCKS):
-            block = model.blocks[index]
+        for index, up_block in enumerate(model.up_blocks()):
             weight, bias, _ = styles[1 + 3 * index]
-            block.up.weight.copy_(weight)  # type: ignore[union-attr, operator]
-            block.up.bias.copy_(bias)  # type: ignore[union-attr, operator]
-            _fill(block.first, graph, f"m.layers.{index}.conv1")  # type: ignore[arg-type]
-            _fill(block.second, graph, f"m.layers.{index}.conv2")  # type: ignore[arg-type]
+            up_block.up.weight.copy_(weight)
+            up_block.up.bias.copy_(bias)
+            _fill(up_block.first, graph, f"m.layers.{index}.conv1")
+            _fill(up_block.second, graph, f"m.layers.{index}.conv2")
         last = f"m.layers.{_BLOCKS - 1}.to_img"
         model.out_style.weight.copy_(styles[-1][0])
         model.out_style.bias.copy_(styles[-1][1])

@@ -44,6 +44,7 @@ class IrGraph:
     """
 
     def __init__(self, xml: Path, binary: Path) -> None:
+        """Reads both files."""
         try:
             root = ElementTree.parse(xml).getroot()
         except (ElementTree.ParseError, UnicodeDecodeError) as error:
@@ -94,7 +95,7 @@ class IrGraph:
         """
         found = [self.layers[key] for key in self._consumers[layer.id] if self.layers[key].kind == kind]
         if len(found) != 1:
-            raise WeightsFormatError(f"{self._source}: {layer.name!r} feeds {len(found)} layers of type {kind}, not one")
+            raise WeightsFormatError(f"{self._source}: {layer.name!r} feeds {len(found)} {kind} layers, not one")
         return found[0]
 
     def constant_input(self, layer: IrLayer) -> Tensor | None:

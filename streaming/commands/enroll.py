@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from engine.evaluation.strips import png
-from engine.files import atomic_path, check_output, write_atomically
+from engine.files import check_output, write_atomically
 from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different
 from streaming.consent import require_consent
 from streaming.ingest.file import probe_video, read_video
@@ -35,8 +35,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     with context.screen.progress() as report:
         frames = read_video(info, args.start, args.duration)
         profile = context.engine.enroll(frames, args.quality, args.tracker, report)
-    with atomic_path(args.out) as part:
-        profile.save(part)
+    profile.save(args.out)
     write_atomically(preview, png(profile.preview))
     context.screen.result(
         {"profile": str(args.out), "preview": str(preview), "quality": args.quality, "frames": len(used)},

@@ -1,0 +1,250 @@
+"""One dubbing session: speech and pictures in, edited pictures out. Synchronous, no clock, no sockets."""
+
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import weights
+from engine.editing.editor import EditState, FrameEditor
+from engine.editing.enrolment import EnrolConfig, EnrolParts, enroll_speaker
+from engine.editing.perceptual import PerceptualLoss
+from engine.editing.profile import SpeakerProfile
+from engine.editing.refine import RefineConfig
+from engine.editing.rendering import SpeakerRenderer
+from engine.errors import BadInputError, ShapeError
+from engine.generators import load_default_generator
+from engine.generators.mobile import MobileStyleGAN
+from engine.generators.stats import WStatistics
+from engine.media import AudioChunk, VideoFrame
+from engine.speech import SpeechModel, load_speech_model
+from engine.timing import stopwatch
+from engine.tracking.backends import Tracker, TrackerKind, create_tracker
+from engine.tracking.mesh import MeshNet
+from engine.tracking.tracker import TrackedFace, TrackResult
+
+SPEECH_RATE: Final = 16000
+"""Sample rate of the engine's speech input in Hz."""
+_EDGE_YAW_DEG: Final = 38.0
+_LAST_YAW_DEG: Final = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class DubConfig:
+    """How a session edits."""
+
+    effort: int = 2
+    """Optimisation steps a frame: 0 predicted, 1 corrected once, n: n - 1 W+ steps more."""
+    tracker: TrackerKind = "mesh"
+    """Which tracker follows the face."""
+    fade_ms: float = 160.0
+    """Cross-fade between the untouched and the edited picture when editing begins, in ms."""
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    """Objective of the W+ steps."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            BadInputError: a value is out of range.
+        """
+        if not 0 <= self.effort <= 64:
+            raise BadInputError(f"effort is {self.effort}; expected 0 to 64 steps a frame")
+        if not 0 <= self.fade_ms <= 5000:
+            raise BadInputError(f"fade_ms is {self.fade_ms}; expected 0 to 5000")
+
+
+@dataclass(frozen=True, slots=True)
+class EditedFrame:
+    """One finished picture and how it was made."""
+
+    frame: VideoFrame
+    """The finished picture; without an edit the very object that came in."""
+    source: VideoFrame
+    """The picture as it came."""
+    edited: bool
+    """Whether it was edited."""
+    reason: str
+    """"edited", or why it passed through: no_face, turned_away, cut, too_small, covered."""
+    effort: int
+    """Optimisation steps spent."""
+    target: NDArray[np.float32] | None
+    """[68,2] px of the frame: where speech wants the landmarks; None when not edited."""
+    tracked: NDArray[np.float32] | None
+    """[68,2] px: the tracker's landmarks of the source; None without a face."""
+    mask: NDArray[np.float32] | None
+    """[h,w] 0...1: share of the edit in each pixel; None when not edited."""
+    mask_origin: tuple[int, int]
+    """(top, left) of the mask in the frame."""
+    speaking: float
+    """0...1: voice activity of the dubbing speech at this frame."""
+    stages_ms: Mapping[str, float]
+    """Time of each stage in ms."""
+
+
+class Dubber:
+    """Edits one video so that its speaker follows one speech.
+
+    Push speech and pictures in any interleaving, both in order; `ready` gives each picture once, in order, as soon as
+    the speech that it needs (its own time plus the look-ahead) is there. Keep one per stream; not for several threads.
+
+    Args:
+        profile: the enrolled speaker.
+        config: how to edit.
+        speech: speech to landmarks; the shipped network by default.
+
+    Raises:
+        ProfileError: the profile belongs to another generator.
+        WeightsError: public weights cannot be had.
+    """
+
+    def __init__(
+        self, profile: SpeakerProfile, config: DubConfig | None = None, speech: SpeechModel | None = None
+    ) -> None:
+        """Loads the networks."""
+        self._config: Final = config or DubConfig()
+        networks = _networks()
+        renderer = SpeakerRenderer(profile, networks.generator)
+        self._editor: Final = FrameEditor(
+            renderer, networks.statistics, networks.perceptual, networks.mesh, self._config.refine
+        )
+        self._tracker: Final[Tracker] = create_tracker(self._config.tracker)
+        self._speech: Final = (speech or load_speech_model()).stream()
+        self._waiting: Final[deque[VideoFrame]] = deque()
+        self._state: Final = EditState()
+        self._audio_ended = False
+        self._strength = 0.0
+        self._last_s = -math.inf
+
+    def push_audio(self, chunk: AudioChunk) -> None:
+        """Take the next piece of the dubbing speech: mono, 16 kHz.
+
+        Raises:
+            ShapeError: another sample rate.
+        """
+        if chunk.sample_rate != SPEECH_RATE:
+            raise ShapeError(f"speech at {chunk.sample_rate} Hz; expected {SPEECH_RATE} Hz: resample it first")
+        self._speech.push(chunk.samples)
+
+    def end_audio(self) -> None:
+        """No more speech comes: from its end on, the mouth rests."""
+        if not self._audio_ended:
+            self._audio_ended = True
+            self._speech.end_input()
+
+    def push_video(self, frame: VideoFrame) -> None:
+        """Take the next picture; it is edited when `ready` is called and its speech is there."""
+        self._waiting.append(frame)
+
+    def end_video(self) -> None:
+        """No more pictures come: pictures that still wait need no more speech, the mouth rests where it is missing."""
+        self.end_audio()
+
+    def ready(self) -> list[EditedFrame]:
+        """Edit and give the pictures whose speech is there."""
+        done = []
+        while self._waiting and (self._audio_ended or self._speech.ready_until_s >= self._waiting[0].seconds):
+            done.append(self._process(self._waiting.popleft()))
+        return done
+
+    def _process(self, frame: VideoFrame) -> EditedFrame:
+        rgb = frame.rgb()
+        times: dict[str, float] = {}
+        with stopwatch(times, "track"):
+            result = self._tracker.track(rgb, frame.seconds)
+        with stopwatch(times, "speech"):
+            mouth = self._speech.at(frame.seconds)
+        if result.cut:
+            self._state.reset()
+        if result.face is None:
+            return self._untouched(frame, result, mouth.speaking, times)
+        strength = self._fade(frame.seconds, result)
+        edit = self._editor.edit(rgb, result.face, mouth.displacement, strength, self._config.effort, self._state)
+        times.update(edit.stages_ms)
+        with stopwatch(times, "blend"):
+            finished = edit.patch.into(frame)
+        return EditedFrame(
+            finished, frame, True, "edited", self._config.effort, edit.target, _flat(result.face), edit.patch.mask,
+            (edit.patch.top, edit.patch.left), mouth.speaking, times,
+        )  # fmt: skip
+
+    def _untouched(
+        self, frame: VideoFrame, result: TrackResult, speaking: float, times: Mapping[str, float]
+    ) -> EditedFrame:
+        self._state.reset()
+        self._strength, self._last_s = 0.0, frame.seconds
+        return EditedFrame(frame, frame, False, result.reason, 0, None, None, None, (0, 0), speaking, times)
+
+    def _fade(self, seconds: float, result: TrackResult) -> float:
+        """Share of the edit: rises over the fade after a lost face, at once at a cut; falls as the face turns away."""
+        fresh = result.cut or math.isinf(self._last_s)
+        elapsed = math.inf if fresh else max(0.0, seconds - self._last_s)
+        fade_s = self._config.fade_ms / 1000
+        self._strength = 1.0 if fresh or fade_s <= 0 else min(1.0, self._strength + elapsed / fade_s)
+        self._last_s = seconds
+        assert result.face is not None
+        turned = (_LAST_YAW_DEG - abs(result.face.pose.yaw_deg)) / (_LAST_YAW_DEG - _EDGE_YAW_DEG)
+        return self._strength * min(1.0, max(0.0, turned))
+
+
+def enroll(
+    frames: Iterable[VideoFrame],
+    quality: str = "draft",
+    tracker: TrackerKind = "mesh",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> SpeakerProfile:
+    """Learn a speaker from a clip.
+
+    Args:
+        frames: pictures in order; one face, seen well, talking.
+        quality: "draft" (minutes), "full" (about four times that) or "untuned" (the generator's own faces only).
+        tracker: which tracker follows the face.
+        progress: called with what is being done, how much of it is done and how much there is (0: unknown).
+
+    Raises:
+        BadInputError: unknown quality.
+        NoFaceError: too few frames show a usable face.
+        WeightsError: public weights cannot be had.
+    """
+    try:
+        config = EnrolConfig.preset(quality)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+    networks = _networks()
+    parts = EnrolParts(
+        networks.generator, networks.statistics, networks.perceptual, networks.mesh, create_tracker(tracker)
+    )
+    return enroll_speaker(frames, parts, config, progress or _silent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Networks:
+    generator: MobileStyleGAN
+    statistics: WStatistics
+    perceptual: PerceptualLoss
+    mesh: MeshNet
+
+
+@functools.lru_cache(maxsize=1)
+def _networks() -> _Networks:
+    """Networks shared by all sessions of the process; none of them holds state or is ever changed."""
+    generator = load_default_generator()
+    return _Networks(
+        generator,
+        WStatistics.sample(generator),
+        PerceptualLoss(weights.path("stlpips-vgg"), stages=4),
+        MeshNet(weights.path("mesh")).eval(),
+    )
+
+
+def _flat(face: TrackedFace) -> NDArray[np.float32]:
+    return np.ascontiguousarray(face.points[:, :2], dtype=np.float32)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""

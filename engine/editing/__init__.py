@@ -1,0 +1,1 @@
+"""Editing: inversion, tuning, the speaker profile, per-frame edits and their composite."""

@@ -1,0 +1,186 @@
+"""Putting the edited region back: soft mask, colour of the ring around it, the frame's own pixels elsewhere."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from engine.editing.observation import Observation
+from engine.generators.protocol import Region
+from engine.media import VideoFrame, blend_rgb
+from engine.tracking.alignment import transform_points, warp
+
+_SCALE: Final = 4
+"""The mask is drawn at a quarter of the crop's size: it is soft."""
+_FEATHER_PX: Final = 30.0
+"""Width of the mask's soft edge in crop px."""
+_BORDER_PX: Final = 24.0
+"""Over this width the mask falls to zero at the region's own border, in crop px."""
+_LEAST: Final = 1 / 255
+"""A share below this changes no 8-bit pixel by more than one step: it counts as none."""
+_COLOUR_LIMIT: Final = 0.12
+"""Largest colour correction, in units of -1...1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A finished piece of the picture in frame coordinates."""
+
+    rgb: NDArray[np.float32]
+    """[h,w,3] 0...255."""
+    mask: NDArray[np.float32]
+    """[h,w] 0...1."""
+    top: int
+    """First row in the frame."""
+    left: int
+    """First column in the frame."""
+
+    def into(self, frame: VideoFrame) -> VideoFrame:
+        """The frame with this patch laid over it; pixels where the mask is 0 are its own."""
+        return blend_rgb(frame, self.rgb, self.mask, self.top, self.left)
+
+
+def lower_face_mask(observation: Observation, target: NDArray[np.float64], region: Region) -> Tensor:
+    """Soft mask of the lower face in the region: what the edit may replace.
+
+    The hull of the filmed and the wanted jaw and of the skin beside and below the nose, grown below the chin, with a
+    soft edge inwards; zero at the region's border.
+
+    Args:
+        observation: the frame's.
+        target: [68,2] wanted landmarks in crop px.
+        region: the part of the crop that is rendered.
+
+    Returns:
+        [1,1,h,w] float32 in 0...1 at the region's full size.
+    """
+    points = observation.points
+    eye = float(np.hypot(*(points[45] - points[36])))
+    up = (points[27] - points[8]) / max(float(np.hypot(*(points[27] - points[8]))), 1e-6)
+    jaw = [points[i] - up * 0.06 * eye for i in range(4, 13)] + [target[i] - up * 0.06 * eye for i in range(4, 13)]
+    nose = points[33] - up * 0.05 * eye
+    cheeks = [0.55 * points[3] + 0.45 * points[31], 0.55 * points[13] + 0.45 * points[35]]
+    hull = convex_hull(np.stack([*jaw, nose, *cheeks, *(target[i] for i in (48, 54))]))
+    ys = region.top + (torch.arange(region.height // _SCALE) + 0.5) * _SCALE
+    xs = region.left + (torch.arange(region.width // _SCALE) + 0.5) * _SCALE
+    inside = _inner_distance(hull, xs, ys)
+    mask = smooth_step(inside / _FEATHER_PX + 0.25)
+    border = torch.minimum(
+        torch.minimum(ys - region.top, region.top + region.height - ys)[:, None],
+        torch.minimum(xs - region.left, region.left + region.width - xs)[None, :],
+    )
+    mask = mask * smooth_step((border - _SCALE) / _BORDER_PX)
+    size = (region.height, region.width)
+    full = functional.interpolate(mask[None, None], size=size, mode="bilinear", align_corners=False)
+    return torch.where(full < _LEAST, 0.0, full)
+
+
+def smooth_step(x: Tensor) -> Tensor:
+    """0 below 0, 1 above 1, with zero slope at both."""
+    x = x.clamp(0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def convex_hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners [M,2] of the convex hull of [N,2] points, clockwise as seen with y down (Andrew 1979)."""
+    order = points[np.lexsort((points[:, 1], points[:, 0]))]
+
+    def half(items: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        chain: list[NDArray[np.float64]] = []
+        for point in items:
+            while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
+                chain.pop()
+            chain.append(point)
+        return chain[:-1]
+
+    return np.stack(half(order) + half(order[::-1]))
+
+
+def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
+    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+
+
+def _inner_distance(hull: NDArray[np.float64], xs: Tensor, ys: Tensor) -> Tensor:
+    """Distance in px to the nearest edge line of a hull, negative outside: [len(ys), len(xs)]."""
+    nearest: Tensor | None = None
+    for a, b in zip(hull, np.roll(hull, -1, axis=0), strict=True):
+        edge = (b - a) / max(float(np.hypot(*(b - a))), 1e-9)
+        distance = (ys[:, None] - a[1]) * float(edge[0]) - (xs[None, :] - a[0]) * float(edge[1])
+        nearest = distance if nearest is None else torch.minimum(nearest, distance)
+    assert nearest is not None
+    return nearest.to(torch.float32)
+
+
+def match_colour(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """Bring the region's light and colour to the source's, as its edge says.
+
+    The difference of both, where the mask is neither 0 nor 1, is spread over the region by a normalised convolution
+    (Knutsson and Westin 1993) with a wide kernel, so that it changes slowly and knows nothing of the mouth.
+
+    Args:
+        found: [1,3,h,w] rendered region, -1...1.
+        source: [1,3,h,w] the same part of the frame.
+        mask: [1,1,h,w].
+
+    Returns:
+        [1,3,h,w].
+    """
+    ring = functional.avg_pool2d(4 * mask * (1 - mask), 8)
+    difference = functional.avg_pool2d(source - found, 8).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
+    kernel = _gaussian(9.0)
+    spread = _blur(torch.cat([difference * ring, ring], 1), kernel)
+    change = spread[:, :3] / spread[:, 3:].clamp(min=1e-4)
+    full = functional.interpolate(change, size=found.shape[2:], mode="bilinear", align_corners=False)
+    return found + full.clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT)
+
+
+def _gaussian(sigma: float) -> Tensor:
+    reach = int(3 * sigma)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+def _blur(x: Tensor, kernel: Tensor) -> Tensor:
+    """Separable blur with zeros outside: x [B,C,H,W]."""
+    channels, reach = x.shape[1], len(kernel) // 2
+    across = kernel[None, None, None].expand(channels, 1, 1, -1)
+    x = functional.conv2d(x, across, padding=(0, reach), groups=channels)
+    return functional.conv2d(x, across.transpose(2, 3), padding=(reach, 0), groups=channels)
+
+
+def sharpen(picture: Tensor, share: float) -> Tensor:
+    """Add a share of what a small blur takes away: picture [1,3,h,w]."""
+    if abs(share) < 1e-3:
+        return picture
+    padded = functional.pad(picture, (4, 4, 4, 4), mode="replicate")
+    return picture + share * (picture - _blur(padded, _gaussian(1.4))[:, :, 4:-4, 4:-4])
+
+
+def to_frame(picture: Tensor, mask: Tensor, observation: Observation, region: Region, size: tuple[int, int]) -> Patch:
+    """Bring the region from the crop into the frame.
+
+    Args:
+        picture: [1,3,h,w] -1...1, crop px of the region.
+        mask: [1,1,h,w].
+        observation: where the crop lies.
+        region: the part of the crop.
+        size: height and width of the frame.
+    """
+    edges = ((region.left, region.top), (region.left + region.width, region.top + region.height))
+    corners = np.array([(x, y) for x in (edges[0][0], edges[1][0]) for y in (edges[0][1], edges[1][1])], np.float64)
+    placed = transform_points(corners, observation.crop_to_frame)
+    left, top = (max(0, int(v)) for v in np.floor(placed.min(0)))
+    right, bottom = int(np.ceil(placed[:, 0].max())), int(np.ceil(placed[:, 1].max()))
+    height, width = max(1, min(bottom, size[0]) - top), max(1, min(right, size[1]) - left)
+    shift_frame, shift_region = np.eye(3), np.eye(3)
+    shift_frame[:2, 2] = (left, top)
+    shift_region[:2, 2] = (-region.left, -region.top)
+    matrix = shift_region @ observation.frame_to_crop @ shift_frame
+    both = warp(torch.cat([picture, mask], 1), matrix, (height, width))[0]
+    share = torch.where(both[3] < _LEAST, 0.0, both[3])
+    rgb = ((both[:3].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0)
+    return Patch(rgb.contiguous().numpy(), share.contiguous().numpy(), top, left)

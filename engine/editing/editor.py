@@ -1,0 +1,171 @@
+"""The edit of one tracked frame: target, predicted w, corrections, region render, composite."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.editing.compositing import Patch, lower_face_mask, match_colour, sharpen, to_frame
+from engine.editing.meter import MouthMeter
+from engine.editing.mouth import MOVED_POINTS, OPENING, mouth_shape
+from engine.editing.observation import Observation, observe, region_picture
+from engine.editing.perceptual import PerceptualLoss
+from engine.editing.profile import SpeakerProfile
+from engine.editing.refine import RefineConfig, RefineProblem, refine
+from engine.editing.rendering import SpeakerRenderer
+from engine.generators.stats import WStatistics
+from engine.timing import stopwatch
+from engine.tracking.alignment import transform_points
+from engine.tracking.mesh import MeshNet
+from engine.tracking.pose import from_head
+from engine.tracking.tracker import TrackedFace
+
+_MOUTH_WEIGHT: Final = 5.0
+_JAW_WEIGHT: Final = 2.0
+_DRIFT: Final = 0.15
+"""Share of a frame's leftover mouth error that the next frames begin with."""
+_DRIFT_LIMIT: Final = 1.0
+
+
+@dataclass
+class EditState:
+    """What is carried from frame to frame of one uncut shot."""
+
+    offset: Tensor | None = None
+    """[R,K] W+ offset of the last frame."""
+    drift: NDArray[np.float64] = field(default_factory=lambda: np.zeros(8))
+    """[8] running correction of the asked-for mouth numbers."""
+    recoveries: int = 0
+    """How often a W+ search fell back to its best offset."""
+
+    def reset(self) -> None:
+        """Forget the shot: after a cut or a lost face."""
+        self.offset = None
+        self.drift = np.zeros(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One frame's edit."""
+
+    patch: Patch
+    """What to lay over the frame."""
+    target: NDArray[np.float32]
+    """[68,2] px of the frame: where the landmarks should be."""
+    stages_ms: dict[str, float]
+    """Time of each stage."""
+
+
+class FrameEditor:
+    """Edits tracked frames of one enrolled speaker.
+
+    Args:
+        renderer: the speaker's generator.
+        statistics: whitened W of the untuned generator.
+        perceptual: distance for the W+ steps.
+        mesh: face mesh for the control loop.
+        config: weights of the W+ steps.
+    """
+
+    def __init__(
+        self,
+        renderer: SpeakerRenderer,
+        statistics: WStatistics,
+        perceptual: PerceptualLoss,
+        mesh: MeshNet,
+        config: RefineConfig,
+    ) -> None:
+        """Takes the networks; it computes nothing yet."""
+        self._renderer: Final = renderer
+        self._statistics: Final = statistics
+        self._perceptual: Final = perceptual
+        self._mesh: Final = mesh
+        self._config: Final = config
+        weight = torch.zeros(68)
+        weight[torch.from_numpy(MOVED_POINTS)] = _JAW_WEIGHT
+        weight[48:68] = _MOUTH_WEIGHT
+        self._weight: Final = weight
+
+    @property
+    def profile(self) -> SpeakerProfile:
+        """The speaker."""
+        return self._renderer.profile
+
+    def target_head(self, observation: Observation, displacement: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Wanted landmarks in the head frame, [68,3]: the rest face of the speaker moved as speech asks.
+
+        Displacements that would open the mouth farther than the profile can show are scaled down as a whole.
+        """
+        profile = self.profile
+        rest = mouth_shape(profile.rest_head)[OPENING]
+        wanted = mouth_shape(displacement)[OPENING]
+        most = profile.mouth_high[OPENING] + 0.35 * (profile.mouth_high[OPENING] - profile.mouth_low[OPENING])
+        share = 1.0 if rest + wanted <= most or wanted <= 0 else max(0.0, (most - rest) / wanted)
+        head = observation.head.copy()
+        head[MOVED_POINTS] = profile.rest_head[MOVED_POINTS] + share * displacement[MOVED_POINTS]
+        return head
+
+    def edit(
+        self,
+        rgb: NDArray[np.uint8],
+        face: TrackedFace,
+        displacement: NDArray[np.float32],
+        strength: float,
+        effort: int,
+        state: EditState,
+    ) -> Edit:
+        """Edit one frame.
+
+        Args:
+            rgb: [H,W,3] uint8, the frame.
+            face: what the tracker says of it.
+            displacement: [68,3] what speech asks, head frame, IOD.
+            strength: 0...1, cross-fade of the edit with the frame.
+            effort: 0: predicted; 1: corrected once by the mouth's measured error; n: n - 1 W+ steps after that.
+            state: carried from frame to frame.
+        """
+        times: dict[str, float] = {}
+        region = self.profile.region
+        with stopwatch(times, "observe"):
+            seen = observe(rgb, face)
+            features = self.profile.features(seen)
+            head = self.target_head(seen, displacement)
+            target = from_head(head, seen.pose)[:, :2]
+            mask = lower_face_mask(seen, transform_points(target, seen.frame_to_crop), region)
+            source = region_picture(rgb, seen, region.top, region.left, (region.height, region.width))
+        with stopwatch(times, "render"), torch.no_grad():
+            wanted = mouth_shape(head)
+            asked = self._renderer.asked(wanted + state.drift)
+            w = self._renderer.anchor(features, asked)
+            picture = self._renderer.region(w)
+        if effort > 0:
+            meter = MouthMeter(self._mesh, rgb, face, seen, region, mask)
+            with stopwatch(times, "correct"), torch.no_grad():
+                missing = wanted - meter.mouth(picture)
+                state.drift = np.clip(state.drift + _DRIFT * missing, -_DRIFT_LIMIT, _DRIFT_LIMIT)
+                w = self._renderer.anchor(features, self._renderer.held(asked + self._renderer.step(missing)))
+                picture = self._renderer.region(w)
+        if effort > 1:
+            with stopwatch(times, "refine"):
+                problem = RefineProblem(
+                    w, self._renderer.region, meter.points, torch.from_numpy(target.astype(np.float32)), self._weight,
+                    seen.pose.iod_px, source, 4 * mask * (1 - mask),
+                )  # fmt: skip
+                picture = self._refined(problem, picture, effort - 1, state)
+        with stopwatch(times, "composite"), torch.no_grad():
+            picture = sharpen(match_colour(picture, source, mask), self.profile.sharpening)
+            height, width = rgb.shape[:2]
+            patch = to_frame(picture, mask * strength, seen, region, (height, width))
+        return Edit(patch, target.astype(np.float32), times)
+
+    def _refined(self, problem: RefineProblem, predicted: Tensor, steps: int, state: EditState) -> Tensor:
+        if state.offset is None:
+            state.offset = torch.zeros(problem.w.shape[0], self._statistics.basis.shape[0])
+        found = refine(problem, predicted, state.offset, steps, self._statistics, self._perceptual, self._config)
+        state.offset = found.offset
+        state.recoveries += found.recovered
+        with torch.no_grad():
+            return problem.render(problem.w + found.offset @ self._statistics.basis)

@@ -1,0 +1,272 @@
+"""Enrolment: from a clip of a speaker to a profile."""
+
+import copy
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.editing.calibration import Sample, measure_response, measure_sharpening
+from engine.editing.features import MOUTH_COUNT, FeatureModel
+from engine.editing.inversion import InversionConfig, invert
+from engine.editing.mouth import OPENING, mouth_shape, rest_face
+from engine.editing.observation import Observation, observe, region_picture
+from engine.editing.perceptual import PerceptualLoss
+from engine.editing.preview import draw_preview
+from engine.editing.profile import SpeakerProfile, generator_hash
+from engine.editing.rendering import SpeakerRenderer
+from engine.editing.tuning import TuningConfig, TuningFrame, tune, tuned_parameters
+from engine.errors import NoFaceError
+from engine.generators.mobile import MobileStyleGAN
+from engine.generators.protocol import Region
+from engine.generators.stats import WStatistics
+from engine.media import VideoFrame
+from engine.tracking.alignment import crop_from_rgb, quad_transform
+from engine.tracking.backends import Tracker
+from engine.tracking.mesh import MeshNet
+
+Report = Callable[[str, int, int], None]
+"""Takes what is being done, how much of it is done, and how much there is (0: unknown)."""
+
+REGION: Final = Region(608, 304, 416, 416)
+"""Mouth, jaw and chin in an aligned FFHQ crop, with room for a jaw that drops and a head that turns."""
+_LEAST_FRAMES: Final = 5
+_CALIBRATION_FRAMES: Final = 6
+_STORED: Final = 320
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolConfig:
+    """How much work an enrolment does."""
+
+    quality: str = "draft"
+    """Name of the preset."""
+    frames: int = 48
+    """Frames that are fitted, chosen for variety of pose and mouth."""
+    stages: int = 4
+    """Stages of the perceptual network in use."""
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+    """The first code."""
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    """The joint fit."""
+
+    @classmethod
+    def preset(cls, quality: str) -> "EnrolConfig":
+        """Preset by name: draft (minutes on two cores), full (four times that) or untuned (weights stay)."""
+        if quality == "draft":
+            return cls()
+        if quality == "full":
+            tuning = TuningConfig(steps=1000)
+            return cls("full", 140, 4, InversionConfig(shared_steps=60, row_steps=60), tuning)
+        if quality == "untuned":
+            tuning = TuningConfig(steps=240, base_rate=0.03, slope_rate=0.02, weight_rate=0.0, slope_prior=0.1)
+            return cls("untuned", 48, 4, InversionConfig(shared_steps=60, row_steps=60), tuning)
+        raise ValueError(f"unknown quality {quality!r}; expected draft, full or untuned")
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolParts:
+    """Networks that an enrolment uses."""
+
+    generator: MobileStyleGAN
+    """Untuned; not changed."""
+    statistics: WStatistics
+    """Its whitened W."""
+    perceptual: PerceptualLoss
+    """The distance of the fit."""
+    mesh: MeshNet
+    """Face mesh of the control loop."""
+    tracker: Tracker
+    """Follows the face."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of a tracked frame."""
+
+    observation: Observation
+    region: Tensor
+    """[3,h,w] uint8."""
+    coarse: Tensor
+    """[1,3,Q,Q] float in -1...1."""
+    sample: Sample | None
+
+
+def collect(frames: Iterable[VideoFrame], parts: EnrolParts, report: Report) -> tuple[list[_Seen], dict[str, int]]:
+    """Track a clip; keep at most `_STORED` frames, evenly spaced, whatever its length.
+
+    Raises:
+        NoFaceError: too few frames have a face that can be edited.
+    """
+    kept: list[_Seen] = []
+    reasons: dict[str, int] = {}
+    stride, count = 1, 0
+    for index, frame in enumerate(frames):
+        rgb = frame.rgb()
+        result = parts.tracker.track(rgb, frame.seconds)
+        reasons[result.reason] = reasons.get(result.reason, 0) + 1
+        report("looking at the speaker", index + 1, 0)
+        if result.face is None:
+            continue
+        if count % stride == 0:
+            observation = observe(rgb, result.face)
+            size = (REGION.height, REGION.width)
+            picture = ((region_picture(rgb, observation, REGION.top, REGION.left, size)[0] + 1) * 127.5).round()
+            side = parts.generator.coarse_resolution
+            coarse = crop_from_rgb(rgb, quad_transform(result.face.quad, side)[0], side) * 2 - 1
+            sample = Sample(rgb, result.face, observation)
+            kept.append(_Seen(observation, picture.clamp(0, 255).to(torch.uint8), coarse, sample))
+            if len(kept) > _STORED:
+                kept, stride = kept[::2], stride * 2
+            kept = _thin_samples(kept)
+        count += 1
+    if count < _LEAST_FRAMES:
+        seen = ", ".join(f"{reason}: {n}" for reason, n in sorted(reasons.items())) or "no pictures at all"
+        raise NoFaceError(
+            f"only {count} frames show a face that can be edited ({seen}); at least {_LEAST_FRAMES} are needed. Choose "
+            "a part of the video with one face of 50 px or more, turned less than 45 degrees."
+        )
+    return kept, reasons
+
+
+def _thin_samples(kept: list[_Seen]) -> list[_Seen]:
+    """Whole frames are large: keep few of them, evenly spaced."""
+    held = [i for i, item in enumerate(kept) if item.sample is not None]
+    if len(held) <= 2 * _CALIBRATION_FRAMES:
+        return kept
+    drop = set(held[1::2])
+    return [replace(item, sample=None) if i in drop else item for i, item in enumerate(kept)]
+
+
+def choose(rows: NDArray[np.float64], count: int, first: int) -> list[int]:
+    """Indices of `count` rows of [N,D] that are far from one another, `first` among them (Gonzalez 1985)."""
+    chosen = [first]
+    nearest = ((rows - rows[first]) ** 2).sum(1)
+    while len(chosen) < min(count, len(rows)):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, ((rows - rows[chosen[-1]]) ** 2).sum(1))
+    return chosen
+
+
+def pixel_weight(observation: Observation, region: Region) -> Tensor:
+    """How much each pixel of the region counts in the fit: the mouth four times the skin. [1,h,w]."""
+    mouth = observation.points[48:68]
+    centre, reach = mouth.mean(0), np.maximum(np.ptp(mouth, axis=0) * np.array([0.75, 0.95]), 40.0)
+    ys = region.top + torch.arange(region.height) + 0.5
+    xs = region.left + torch.arange(region.width) + 0.5
+    far = ((xs[None, :] - centre[0]) / reach[0]) ** 2 + ((ys[:, None] - centre[1]) / reach[1]) ** 2
+    return (1 + 3 * torch.exp(-far))[None].to(torch.float32)
+
+
+def enroll_speaker(
+    frames: Iterable[VideoFrame], parts: EnrolParts, config: EnrolConfig, report: Report
+) -> SpeakerProfile:
+    """Make a profile from a clip.
+
+    Args:
+        frames: pictures of the speaker in order.
+        parts: networks.
+        config: how much work.
+        report: progress.
+
+    Raises:
+        NoFaceError: too few frames have a usable face.
+    """
+    begin = time.monotonic()
+    seen, reasons = collect(frames, parts, report)
+    observations = [item.observation for item in seen]
+    model = FeatureModel.fit(observations)
+    mouths = np.stack([item.mouth for item in observations])
+    mean = mouths.mean(0)
+    features = torch.stack([model(item) for item in observations])
+    rows = np.concatenate([features.numpy(), mouths - mean], axis=1)
+    centre = int((rows**2).sum(1).argmin())
+    chosen = choose(rows, config.frames, centre)
+    code = invert(
+        parts.generator, parts.statistics, parts.perceptual, seen[centre].coarse, config.inversion,
+        lambda done, total: report("finding the face", done, total),
+    )  # fmt: skip
+    inputs = torch.from_numpy(rows.astype(np.float32))
+    fitted = [TuningFrame(seen[i].region, inputs[i], pixel_weight(observations[i], REGION)) for i in chosen]
+    generator = copy.deepcopy(parts.generator)
+    result = tune(
+        generator, parts.statistics, parts.perceptual, REGION, code, fitted, config.tuning,
+        lambda done, total: report("learning the face", done, total),
+    )  # fmt: skip
+    before = tuned_parameters(parts.generator)
+    changed = {
+        name: (value.detach() - before[name]).to(torch.float16)
+        for name, value in tuned_parameters(generator).items()
+        if config.tuning.weight_rate > 0
+    }
+    rest = rest_face(np.stack([item.head for item in observations]))
+    low, high = np.quantile(mouths, (0.01, 0.99), axis=0)
+    at_rest = mouth_shape(rest)
+    profile = SpeakerProfile(
+        generator=generator_hash(parts.generator),
+        quality=config.quality,
+        region=REGION,
+        base=parts.statistics.decode(result.base),
+        slopes=torch.einsum("frk,kd->frd", result.slopes, parts.statistics.basis),
+        features=model,
+        rest_head=rest,
+        mouth_low=np.minimum(low, at_rest),
+        mouth_high=np.maximum(high, at_rest),
+        response=np.eye(MOUTH_COUNT),
+        response_at_zero=mean,
+        mouth_mean=mean,
+        sharpening=0.0,
+        weights=changed,
+        preview=np.zeros((1, 1, 3), np.uint8),
+        notes={},
+    )
+    profile = _calibrated(profile, parts, seen, report)
+    notes = _notes(profile, mouths, result.losses, reasons, len(chosen), time.monotonic() - begin)
+    shown = seen[centre].sample or next(item.sample for item in seen if item.sample is not None)
+    renderer = SpeakerRenderer(profile, parts.generator)
+    picture = draw_preview(profile, renderer, parts.generator, code, shown, parts.statistics)
+    return replace(profile, preview=picture, notes=notes)
+
+
+def _calibrated(profile: SpeakerProfile, parts: EnrolParts, seen: list[_Seen], report: Report) -> SpeakerProfile:
+    """Measure how the picture answers, and how sharp it is."""
+    samples = [item.sample for item in seen if item.sample is not None][::2][:_CALIBRATION_FRAMES]
+    renderer = SpeakerRenderer(profile, parts.generator)
+    response, at_zero = measure_response(
+        renderer, parts.mesh, samples, lambda done, total: report("measuring the mouth", done, total)
+    )
+    profile = replace(profile, response=response, response_at_zero=at_zero)
+    return replace(profile, sharpening=measure_sharpening(renderer, samples))
+
+
+def _notes(
+    profile: SpeakerProfile,
+    mouths: NDArray[np.float64],
+    losses: list[float],
+    reasons: dict[str, int],
+    fitted: int,
+    seconds: float,
+) -> dict[str, Any]:
+    spread = float(np.ptp(np.quantile(mouths[:, OPENING], (0.02, 0.98)))) * 0.06
+    verdicts = []
+    if spread < 0.05:
+        verdicts.append("the mouth hardly opens in the clip: teeth and open vowels are the generator's guess")
+    if len(mouths) < 40:
+        verdicts.append("few frames: poses outside them are guessed")
+    tail = losses[-20:] or [float("nan")]
+    return {
+        "frames": reasons,
+        "fitted_frames": fitted,
+        "loss_first": round(float(np.mean(losses[:5] or [float("nan")])), 4),
+        "loss_last": round(float(np.mean(tail)), 4),
+        "opening_range_iod": round(spread, 4),
+        "opening_response": round(float(profile.response[OPENING, OPENING]), 3),
+        "sharpening": round(profile.sharpening, 3),
+        "seconds": round(seconds, 1),
+        "verdicts": verdicts,
+    }

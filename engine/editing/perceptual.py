@@ -1,0 +1,101 @@
+"""Shift-tolerant LPIPS (Ghildyal and Liu 2022, arXiv 2207.13686) on VGG16 as a loss.
+
+VGG16 (Simonyan and Zisserman 2015) whose max pools have stride 1 and are followed by a blur of stride 2
+(Zhang 2019, arXiv 1904.11486); distances of unit-length features per position, weighted per channel by learnt heads
+(Zhang et al. 2018, arXiv 1801.03924).
+"""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.errors import ShapeError, WeightsFormatError
+
+_LAYERS: Final = ((0, 2), (6, 8), (12, 14, 16), (20, 22, 24), (28, 30, 32))
+"""Numbers of the convolutions of each stage in the weight file."""
+_EPSILON: Final = 1e-10
+
+
+class PerceptualLoss(nn.Module):
+    """Distance of two pictures in the features of the first stages of a shift-tolerant VGG16.
+
+    Args:
+        file: `vgg_shift_tolerant.pth` of the public weights.
+        stages: how many of the five stages to use; the published distance uses all.
+
+    Raises:
+        WeightsFormatError: the file holds other weights.
+    """
+
+    def __init__(self, file: Path, stages: int = 5) -> None:
+        """Reads the weights."""
+        super().__init__()
+        if not 1 <= stages <= len(_LAYERS):
+            raise ShapeError(f"{stages} stages asked for; expected 1 to {len(_LAYERS)}")
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            self.register_buffer("shift", state["scaling_layer.shift"])
+            self.register_buffer("scale", state["scaling_layer.scale"])
+            for stage in range(stages):
+                for index in _LAYERS[stage]:
+                    key = f"net.slice{stage + 1}.{index}"
+                    self.register_buffer(f"weight_{index}", state[f"{key}.weight"])
+                    self.register_buffer(f"bias_{index}", state[f"{key}.bias"])
+                if stage:
+                    self.register_buffer(f"blur_{stage}", state[f"net.slice{stage + 1}.{_LAYERS[stage][0] - 1}.filt"])
+                self.register_buffer(f"head_{stage}", state[f"lin{stage}.model.1.weight"])
+        except KeyError as error:
+            raise WeightsFormatError(f"{file.name} lacks {error}; expected shift-tolerant VGG16 LPIPS") from error
+        self._stages = stages
+
+    def _named(self, name: str) -> Tensor:
+        return self.get_buffer(name)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Unit-length features of each stage: x [B,3,H,W] float in -1...1, H and W at least 16.
+
+        Raises:
+            ShapeError: x has another shape.
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 16:
+            raise ShapeError(f"picture is {tuple(x.shape)}; expected [B,3,H,W] with H and W of at least 16 px")
+        x = (x - self._named("shift")) / self._named("scale")
+        found = []
+        for stage in range(self._stages):
+            if stage:
+                x = functional.max_pool2d(x, 2, stride=1)
+                x = functional.pad(x, (2, 2, 2, 2), mode="reflect")
+                x = functional.conv2d(x, self._named(f"blur_{stage}"), stride=2, groups=x.shape[1])
+            for index in _LAYERS[stage]:
+                x = functional.conv2d(x, self._named(f"weight_{index}"), self._named(f"bias_{index}"), padding=1)
+                x = functional.relu(x)
+            found.append(x / (x.square().sum(1, keepdim=True).sqrt() + _EPSILON))
+        return found
+
+    def compare(self, found: list[Tensor], wanted: list[Tensor], mask: Tensor | None = None) -> Tensor:
+        """Distance of two lists of features, optionally weighted by a mask.
+
+        Args:
+            found: features of one picture.
+            wanted: features of the other.
+            mask: [B or 1,1,H,W] float weights in 0...1 at any size, shrunk to each stage; None weighs all alike.
+
+        Returns:
+            [B] float, 0 for equal pictures.
+        """
+        total = torch.zeros(found[0].shape[0], device=found[0].device)
+        for stage, (a, b) in enumerate(zip(found, wanted, strict=True)):
+            distance = functional.conv2d((a - b).square(), self._named(f"head_{stage}"))
+            if mask is None:
+                total = total + distance.mean((1, 2, 3))
+            else:
+                weight = functional.adaptive_avg_pool2d(mask, (distance.shape[2], distance.shape[3]))
+                total = total + (distance * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3)).clamp(min=1e-6)
+        return total
+
+    def forward(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Distance of pictures x and y, [B,3,H,W] float in -1...1 -> [B]."""
+        return self.compare(self.features(x), self.features(y), mask)

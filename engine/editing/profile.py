@@ -1,0 +1,145 @@
+"""What enrolment saves of a speaker: one safetensors file, bound to the generator it was made with."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from engine.editing.features import FeatureModel
+from engine.errors import ProfileError
+from engine.files import write_atomically
+from engine.generators.protocol import Region
+
+PROFILE_VERSION: Final = 1
+_KIND: Final = "livedub speaker profile"
+_ARRAYS: Final = ("rest_head", "mouth_low", "mouth_high", "response", "response_at_zero")
+
+
+@dataclass(frozen=True)
+class SpeakerProfile:
+    """A speaker as the generator knows them."""
+
+    generator: str
+    """Hash of the untuned generator (`generator_hash`)."""
+    quality: str
+    """"draft", "full" or "untuned"."""
+    region: Region
+    """The part of the crop that is edited."""
+    base: Tensor
+    """[R,512] float32: w at features of zero."""
+    slopes: Tensor
+    """[F,R,512] float32: change of w per feature, the eight mouth numbers last."""
+    features: FeatureModel
+    """From a frame to the features without the mouth."""
+    rest_head: NDArray[np.float64]
+    """[68,3] IOD: the face with a closed, resting mouth, head frame."""
+    mouth_low: NDArray[np.float64]
+    """[8] least of each mouth number that the profile can show."""
+    mouth_high: NDArray[np.float64]
+    """[8] most of each mouth number that the profile can show."""
+    response: NDArray[np.float64]
+    """[8,8] mouth numbers measured on the picture per mouth number asked for."""
+    response_at_zero: NDArray[np.float64]
+    """[8] mouth numbers measured when the clip's mean mouth is asked for."""
+    mouth_mean: NDArray[np.float64]
+    """[8] the clip's mean mouth: mouth features are differences from it."""
+    sharpening: float
+    """Share of the high frequencies that is added so that the region is as sharp as the clip."""
+    weights: Mapping[str, Tensor]
+    """Tuned weights minus the generator's own, float16, by name; empty when not tuned."""
+    preview: NDArray[np.uint8]
+    """[H,W,3] what the profile can do, as a picture."""
+    notes: Mapping[str, Any]
+    """Figures of the enrolment: frames, steps, losses, seconds, verdicts."""
+
+    def save(self, path: Path) -> None:
+        """Write the profile; the file appears only when it is whole.
+
+        Raises:
+            MediaError: the file cannot be written.
+        """
+        tensors = {f"features.{name}": value for name, value in self.features.tensors().items()}
+        tensors |= {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _ARRAYS}
+        tensors["mouth_mean"] = torch.from_numpy(self.mouth_mean.copy())
+        tensors |= {"base": self.base.contiguous(), "slopes": self.slopes.to(torch.float16).contiguous()}
+        tensors["preview"] = torch.from_numpy(self.preview.copy())
+        tensors |= {f"weights.{name}": value.contiguous() for name, value in self.weights.items()}
+        region = self.region
+        header = {
+            "kind": _KIND,
+            "version": str(PROFILE_VERSION),
+            "generator": self.generator,
+            "quality": self.quality,
+            "region": json.dumps([region.top, region.left, region.height, region.width]),
+            "sharpening": repr(self.sharpening),
+            "notes": json.dumps(dict(self.notes)),
+        }
+        write_atomically(path, save(tensors, header))
+
+    @classmethod
+    def load(cls, path: Path) -> "SpeakerProfile":
+        """Read a profile.
+
+        Raises:
+            ProfileError: no such file, not a profile, damaged, or of another version.
+        """
+        if not path.is_file():
+            raise ProfileError(f"{path}: no such file. Make a profile with `livedub enroll VIDEO -o {path.name}`.")
+        try:
+            with safe_open(path, "pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        except (SafetensorError, OSError) as error:
+            raise ProfileError(f"{path}: not a readable speaker profile ({error}). Enrol the speaker again.") from error
+        if header.get("kind") != _KIND or header.get("version") != str(PROFILE_VERSION):
+            raise ProfileError(
+                f"{path}: holds {header.get('kind', 'no profile')} version {header.get('version', 'none')}; expected "
+                f"{_KIND} version {PROFILE_VERSION}. Enrol the speaker again."
+            )
+        try:
+            return cls._from_parts(header, tensors)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ProfileError(f"{path}: the profile is damaged ({error}). Enrol the speaker again.") from error
+
+    @classmethod
+    def _from_parts(cls, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> "SpeakerProfile":
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+        arrays = {name: tensors[name].numpy() for name in (*_ARRAYS, "mouth_mean")}
+        return cls(
+            generator=header["generator"],
+            quality=header["quality"],
+            region=Region(*json.loads(header["region"])),
+            base=tensors["base"],
+            slopes=tensors["slopes"].to(torch.float32),
+            features=FeatureModel.from_tensors(part("features.")),
+            sharpening=float(header["sharpening"]),
+            weights=part("weights."),
+            preview=tensors["preview"].numpy(),
+            notes=json.loads(header["notes"]),
+            **arrays,
+        )
+
+
+def generator_hash(module: nn.Module) -> str:
+    """First 16 hex digits of the SHA-256 over names, shapes and values of a generator's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def profile_fields() -> tuple[str, ...]:
+    """Names of all parts of a profile."""
+    return tuple(item.name for item in fields(SpeakerProfile))

@@ -1,0 +1,138 @@
+"""Landmark-guided W+ optimisation of one frame (Su et al. 2024), from the predicted w and with last frame's offset.
+
+The terms follow the paper's (landmark, perceptual, smoothness); weights, rates and the pixel and prior terms are ours.
+The perceptual term holds the picture to the predicted one, so that a landmark network cannot be satisfied by a smear.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.editing.perceptual import PerceptualLoss
+from engine.generators.stats import WStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class RefineConfig:
+    """Weights of the per-frame objective and the optimiser's rate."""
+
+    rate: float = 0.03
+    """Adam rate in whitened W."""
+    beta1: float = 0.5
+    """Momentum; 0.9 lags behind a moving target."""
+    landmark: float = 300.0
+    """Weight of the mean squared distance of the mouth and jaw points from their targets, in IOD squared."""
+    perceptual: float = 1.0
+    """Weight of the perceptual distance from the predicted picture, at a quarter of its size."""
+    pixel: float = 2.0
+    """Weight of the mean absolute difference from the source in the mask's soft edge."""
+    prior: float = 0.5
+    """Weight of the mean square of the offset."""
+    smoothness: float = 0.5
+    """Weight of the mean square of the offset's change since the last frame."""
+    keep: float = 0.85
+    """Share of last frame's offset that the search begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefineProblem:
+    """One frame's objective."""
+
+    w: Tensor
+    """[R,512] predicted."""
+    render: Callable[[Tensor], Tensor]
+    """w [R,512] -> region [1,3,h,w]."""
+    points: Callable[[Tensor], Tensor]
+    """Region -> landmarks [1,68,3] px of the frame."""
+    target: Tensor
+    """[68,2] px of the frame."""
+    weight: Tensor
+    """[68] weight of each landmark."""
+    iod_px: float
+    """Inter-ocular distance in px of the frame."""
+    source: Tensor
+    """[1,3,h,w] the frame's own region, -1...1."""
+    edge: Tensor
+    """[1,1,h,w] weight of the mask's soft edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """What the steps found."""
+
+    offset: Tensor
+    """[R,K] whitened offset from the predicted w."""
+    recovered: bool
+    """Whether a loss that rose or was no number made the search fall back to the best offset seen."""
+
+
+def refine(
+    problem: RefineProblem,
+    predicted: Tensor,
+    last: Tensor,
+    steps: int,
+    statistics: WStatistics,
+    perceptual: PerceptualLoss,
+    config: RefineConfig,
+) -> Refined:
+    """Optimise the offset of w for a number of steps.
+
+    Args:
+        problem: the frame's objective.
+        predicted: [1,3,h,w] picture of `problem.w`.
+        last: [R,K] last frame's offset.
+        steps: Adam steps; 0 gives zero offset.
+        statistics: whitened W.
+        perceptual: the distance.
+        config: weights and rate.
+    """
+    if steps == 0:
+        return Refined(torch.zeros_like(last), False)
+    with torch.no_grad():
+        goal = perceptual.features(functional.avg_pool2d(predicted, 4))
+    offset = (config.keep * last).requires_grad_(True)
+    optimiser = torch.optim.Adam([offset], lr=config.rate, betas=(config.beta1, 0.99))
+    best, best_loss, first = torch.zeros_like(last), float("inf"), float("nan")
+    recovered = False
+    for step in range(steps):
+        picture = problem.render(problem.w + offset @ statistics.basis)
+        loss = _objective(problem, picture, offset, last, goal, perceptual, config)
+        value = float(loss.detach())
+        if not torch.isfinite(loss) or (step and value > 2 * first):
+            recovered = True
+            break
+        first = value if step == 0 else first
+        if value < best_loss:
+            best, best_loss = offset.detach().clone(), value
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if offset.grad is None or not bool(torch.isfinite(offset.grad).all()):
+            recovered = True
+            break
+        optimiser.step()
+    return Refined(best if recovered else offset.detach(), recovered)
+
+
+def _objective(
+    problem: RefineProblem,
+    picture: Tensor,
+    offset: Tensor,
+    last: Tensor,
+    goal: list[Tensor],
+    perceptual: PerceptualLoss,
+    config: RefineConfig,
+) -> Tensor:
+    far = (problem.points(picture)[0, :, :2] - problem.target) / problem.iod_px
+    landmark = (far.square().sum(1) * problem.weight).sum() / problem.weight.sum()
+    looks = perceptual.compare(perceptual.features(functional.avg_pool2d(picture, 4)), goal).sum()
+    edge = ((picture - problem.source).abs() * problem.edge).mean() / problem.edge.mean().clamp(min=1e-6)
+    return (
+        config.landmark * landmark
+        + config.perceptual * looks
+        + config.pixel * edge
+        + config.prior * offset.square().mean()
+        + config.smoothness * (offset - last).square().mean()
+    )
