@@ -60,11 +60,14 @@ def test_region_equals_full_render(tiny: MobileStyleGAN, index: int) -> None:
 def test_region_gradient_equals_full_gradient(tiny: MobileStyleGAN) -> None:
     region = regions(tiny)[0]
     grads = []
-    for render in (lambda w: tiny.synthesis(w)[(..., *region.slices)], lambda w: tiny.region(w, region)):
+    renders: list[Callable[[Tensor], Tensor]] = [
+        lambda w: tiny.synthesis(w)[(..., *region.slices)],
+        lambda w: tiny.region(w, region),
+    ]
+    for render in renders:
         w = code(tiny, 4).requires_grad_(True)
-        render(w).square().sum().backward()
-        assert w.grad is not None
-        grads.append(w.grad)
+        (grad,) = torch.autograd.grad(render(w).square().sum(), w)
+        grads.append(grad)
     torch.testing.assert_close(grads[1], grads[0], atol=1e-4, rtol=1e-4)
 
 
@@ -135,10 +138,11 @@ def test_mapping_equals_the_original(real: MobileStyleGAN, openvino_run: Callabl
 
 @pytest.mark.slow
 def test_synthesis_equals_the_original(real: MobileStyleGAN, openvino_run: Callable[[str], Run]) -> None:
-    w = code(real, 11)
+    w = real.mapping(torch.randn(1, real.width, generator=torch.Generator().manual_seed(11)))
     expected = openvino_run("synthesis")(w.numpy())
     assert expected.shape == (1, 3, 1024, 1024) and expected.std() > 0.2
-    np.testing.assert_allclose(real.synthesis(w).numpy(), expected, atol=3e-4, rtol=0)
+    code_of_all_rows = w[:, None].expand(-1, real.rows, -1)
+    np.testing.assert_allclose(real.synthesis(code_of_all_rows).numpy(), expected, atol=3e-4, rtol=0)
 
 
 @pytest.mark.slow
@@ -153,7 +157,7 @@ def test_real_region_equals_full_render(real: MobileStyleGAN) -> None:
 def test_default_generator_is_ready_for_use(real: MobileStyleGAN) -> None:
     assert not real.training and not any(p.requires_grad for p in real.parameters())
     assert real.rows == 23 and real.resolution == 1024 and real.coarse_resolution == 256
-    assert real.blocks[3].first.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]
+    assert real.first.weight.is_contiguous(memory_format=torch.channels_last)
     assert real.coarse_weight.abs().sum() > 0
 
 
@@ -165,4 +169,4 @@ def test_statistics_of_the_default_generator_repeat(real: MobileStyleGAN) -> Non
     z = torch.randn(500, 512, generator=torch.Generator().manual_seed(99))
     w = real.mapping(z)
     kept = (stats.decode(stats.encode(w)) - w).square().sum() / (w - stats.mean).square().sum()
-    assert kept < 0.02
+    assert kept < 0.05
