@@ -7,6 +7,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.dubber import Dubber, DubConfig, enroll
+from engine.editing.profile import SpeakerProfile
+from engine.errors import ProfileError
 from engine.media import VideoFrame
 from streaming.dubbing import Session
 from streaming.screen import Report
@@ -44,20 +47,15 @@ class LocalEngine:
 
     def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
         """Learn a speaker from pictures."""
-        from engine.dubber import enroll
-
         return enroll(frames, quality=quality, tracker=tracker, progress=report)
 
     def load(self, path: Path) -> Profile:
         """Read a saved profile."""
-        from engine.dubber import SpeakerProfile
-
         return SpeakerProfile.load(path)
 
     def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
         """Begin a dub; effort None is the engine's default."""
-        from engine.dubber import Dubber, DubConfig, SpeakerProfile
-
-        assert isinstance(profile, SpeakerProfile)
+        if not isinstance(profile, SpeakerProfile):
+            raise ProfileError(f"got a {type(profile).__name__}, expected a profile that this engine has made or read")
         config = DubConfig(tracker=tracker) if effort is None else DubConfig(effort=effort, tracker=tracker)
         return Dubber(profile, config)

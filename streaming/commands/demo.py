@@ -1,8 +1,6 @@
 """`livedub demo`: dub the shipped presenter, a person who does not exist, with shipped synthetic speech."""
 
 import argparse
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from engine.evaluation.strips import StripMaker, draw_strip, png
@@ -13,7 +11,7 @@ from streaming.ingest.file import probe_video
 from streaming.ingest.sound import read_sound
 from streaming.timeline import Timeline
 
-PRESENTER: Traversable = resources.files("streaming") / "presenter"
+PRESENTER = Path(__file__).resolve().parents[1] / "presenter"
 """The shipped clip, its speaker's profile and the speech: `presenter.mp4`, `presenter.safetensors`, `speech.flac`."""
 
 
@@ -35,13 +33,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
     check_output(args.out, [], (".mp4",))
     check_output(strip_path, [], (".png",))
     all_different([args.out, strip_path])
-    with resources.as_file(PRESENTER) as folder:
-        info, sound = probe_video(folder / "presenter.mp4"), read_sound(folder / "speech.flac")
-        timeline = Timeline.plan(info, 0.0, None, sound.duration, loop=False)
-        strip = StripMaker()
-        profile = folder / "presenter.safetensors"
-        job = Job(timeline, sound, args.out, profile, args.effort, "mesh", measure=True, strip=strip)
-        tally, measured = perform(job, context)
+    info, sound = probe_video(PRESENTER / "presenter.mp4"), read_sound(PRESENTER / "speech.flac")
+    timeline = Timeline.plan(info, 0.0, None, sound.duration, loop=False)
+    strip = StripMaker()
+    profile = PRESENTER / "presenter.safetensors"
+    job = Job(timeline, sound, args.out, profile, args.effort, "mesh", measure=True, strip=strip)
+    tally, measured = perform(job, context)
     values = {"out": str(args.out), "seconds": round(timeline.seconds, 3), **tally.as_dict()}
     lines = [f"{args.out}: {timeline.seconds:.2f} s, {tally}"]
     if strip.columns:

@@ -134,15 +134,36 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
 def _decode(info: VideoInfo, first: int, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decoded pictures with first <= tick <= last; ticks count from the file's start."""
+    landed = False
+    for seek_to in (first, None) if first > info.ticks[0] else (None,):
+        for tick, frame in _decode_from(info, seek_to):
+            if seek_to is not None and not landed and tick > first:
+                break  # files without an index can land too late: decode from the start instead
+            landed = True
+            if tick > last:
+                return
+            if tick >= first:
+                yield tick, frame
+        if landed:
+            return
+
+
+def _decode_from(info: VideoInfo, seek_to: int | None) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decoded pictures in order from a key picture at or before `seek_to`; none where the file cannot be searched."""
     with open_media(info.path) as container:
         stream = _video_stream(container, info.path)
         stream.thread_type = "AUTO"
         origin = _origin(container, stream)
-        if first > info.ticks[0]:
-            container.seek(first + origin, stream=stream, backward=True)
+        if seek_to is not None:
+            try:
+                container.seek(seek_to + origin, stream=stream, backward=True)
+            except PermissionError:
+                return
         coded: tuple[int, int] | None = None
         previous: int | None = None
         for frame in container.decode(stream):
+            if frame.pts is None and seek_to is not None:
+                return
             tick = _frame_tick(frame, origin, previous, info)
             if previous is not None and tick <= previous:
                 log.warning("%s: dropped a picture that is not later than the one before it", info.path.name)
@@ -154,10 +175,7 @@ def _decode(info: VideoInfo, first: int, last: int) -> Iterator[tuple[int, av.Vi
                     f"{info.path}: the picture size changes from {coded[0]}x{coded[1]} to {frame.width}x{frame.height} "
                     f"at {float(tick * info.time_base):.2f} s; expected one size. Cut it there or scale it first."
                 )
-            if tick > last:
-                return
-            if tick >= first:
-                yield tick, frame
+            yield tick, frame
 
 
 def _frame_tick(frame: av.VideoFrame, origin: int, previous: int | None, info: VideoInfo) -> int:

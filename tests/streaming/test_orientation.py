@@ -1,7 +1,9 @@
 """Turning pictures and turning them back."""
 
 from fractions import Fraction
+from typing import cast
 
+import av
 import numpy as np
 import pytest
 
@@ -43,6 +45,21 @@ def test_turning_back_undoes_turning(entries: tuple[int, int, int, int]) -> None
 def test_degrees_turn_counter_clockwise(degrees: int, turns: int) -> None:
     plane = np.arange(6, dtype=np.uint8).reshape(2, 3)
     assert np.array_equal(Orientation.from_degrees(degrees).upright(plane), np.rot90(plane, turns))
+
+
+class _Unreadable:
+    """A frame with a kind of side data that PyAV has no name for: reading any of it fails."""
+
+    rotation = 90
+
+    @property
+    def side_data(self) -> object:
+        raise ValueError("31 is not a valid Type")
+
+
+def test_unknown_side_data_does_not_hide_the_rotation() -> None:
+    orientation = Orientation.of(cast("av.VideoFrame", _Unreadable()))
+    assert orientation == Orientation.from_degrees(90)
 
 
 def test_angles_between_the_quarters_are_left_to_players() -> None:

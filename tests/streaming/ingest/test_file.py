@@ -135,6 +135,21 @@ def test_start_and_duration_choose_pictures_and_count_from_the_start(tmp_path: P
     assert all(np.array_equal(a.planes[0], b.planes[0]) for a, b in zip(part, whole[10:23], strict=True))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.webm", "libvpx-vp9"), ("a.ts", "libx264"), ("a.mov", "libx264"), ("a.avi", "mpeg4"),
+                        ("a.flv", "libx264"), ("raw.h264", "libx264")],
+)  # fmt: skip
+def test_other_containers_and_streams_without_times_are_read(tmp_path: Path, name: str, codec: str) -> None:
+    info = probe_video(make_video(tmp_path / name, pictures(20), codec=codec))
+    assert len(info.ticks) == 20
+    times = [frame.seconds for frame in read_video(info)]
+    assert np.diff(times) == pytest.approx(np.full(19, 0.04), abs=2e-3)
+    assert times[0] == pytest.approx(0.0, abs=0.1)
+    part = list(read_video(info, times[5] - 0.001, 0.2))
+    whole = list(read_video(info))
+    assert all(np.array_equal(a.planes[0], b.planes[0]) for a, b in zip(part, whole[5:10], strict=True))
+
+
 @pytest.mark.parametrize("block", [1, 7, 100])
 def test_backwards_is_forwards_reversed(tmp_path: Path, block: int) -> None:
     path = make_video(tmp_path / "vfr.mp4", pictures(8), pts=IRREGULAR, time_base=Fraction(1, 90000))
