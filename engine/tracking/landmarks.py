@@ -5,16 +5,15 @@ points are halfway between the brow's upper and lower edge, and the jaw line tak
 that lie where annotators put the 17 jaw points (figures: `bench/results/tracking.json`).
 """
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import ShapeError
 from engine.tracking.mesh import MESH_POINTS
 
-ArrayOrTensor = TypeVar("ArrayOrTensor", NDArray[np.float32], NDArray[np.float64], Tensor)
+ArrayOrTensor = TypeVar("ArrayOrTensor", NDArray[Any], Tensor)
 """A numpy array or a torch tensor; what goes in comes out."""
 
 _JAW: Final = (

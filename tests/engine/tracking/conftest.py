@@ -85,7 +85,10 @@ class TinyModel:
         for shape, values in zip(self.shapes, self.values, strict=True):
             stored += values is not None
             tensors.append(_tensor(builder, shape, values, stored if values is not None else 0))
-        operators = [_operator(builder, kinds.index(kind), *rest) for kind, *rest in _with_kind(self.operations)]
+        operators = [
+            _operator(builder, kinds.index(kind), kind, inputs, output, options)
+            for kind, inputs, output, options in self.operations
+        ]
         tensor_list = _vector(builder, tflite.SubGraphStartTensorsVector, tensors)
         operator_list = _vector(builder, tflite.SubGraphStartOperatorsVector, operators)
         inputs = _numbers(builder, tflite.SubGraphStartInputsVector, self.inputs)
@@ -96,12 +99,6 @@ class TinyModel:
         tflite.SubGraphAddOutputs(builder, outputs)
         tflite.SubGraphAddOperators(builder, operator_list)
         return int(tflite.SubGraphEnd(builder))
-
-
-def _with_kind(
-    operations: list[tuple[str, tuple[int, ...], int, dict[str, int]]],
-) -> list[tuple[str, str, tuple[int, ...], int, dict[str, int]]]:
-    return [(kind, kind, inputs, output, options) for kind, inputs, output, options in operations]
 
 
 def _vector(builder: Any, start: Callable[[Any, int], Any], offsets: Sequence[int]) -> int:

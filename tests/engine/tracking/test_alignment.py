@@ -143,4 +143,4 @@ def test_bad_inputs_are_refused() -> None:
     with pytest.raises(ShapeError, match="matrix"):
         warp(torch.zeros(1, 3, 8, 8), np.eye(2), 8)
     with pytest.raises(ShapeError, match="uint8"):
-        crop_from_rgb(np.zeros((8, 8, 3), dtype=np.float32), np.eye(3), 8)  # type: ignore[arg-type]
+        crop_from_rgb(np.zeros((8, 8, 3), dtype=np.float32), np.eye(3), 8)

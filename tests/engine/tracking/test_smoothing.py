@@ -44,7 +44,7 @@ def test_noise_on_a_still_head_is_damped() -> None:
     smoother = QuadSmoother()
     raw, smooth = [], []
     for index in range(200):
-        pose = _pose(*(300 + NOISE.normal(0, 0.3, 2)), iod=100 + NOISE.normal(0, 0.2))
+        pose = _pose(300 + NOISE.normal(0, 0.3), 300 + NOISE.normal(0, 0.3), iod=100 + NOISE.normal(0, 0.2))
         raw.append(ffhq_quad(from_head(_head(), pose)))
         smooth.append(_follow(smoother, pose, index / 25))
     steps = [float(np.diff(np.array(quads)[20:], axis=0).std()) for quads in (raw, smooth)]
@@ -101,7 +101,7 @@ def test_turn_through_half_a_circle_does_not_flip() -> None:
 def test_quad_stays_a_square() -> None:
     smoother = QuadSmoother()
     for index in range(30):
-        pose = _pose(*(300 + NOISE.normal(0, 5, 2)), roll=NOISE.normal(0, 0.1))
+        pose = _pose(300 + NOISE.normal(0, 5), 300 + NOISE.normal(0, 5), roll=NOISE.normal(0, 0.1))
         quad = _follow(smoother, pose, index / 25)
     across, down = quad[3] - quad[0], quad[1] - quad[0]
     assert float(across @ down) == pytest.approx(0, abs=1e-6)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.errors import WeightsError, WeightsFormatError
 from engine.tracking.tflite_file import read_tflite
@@ -16,7 +17,7 @@ WEIGHT = np.arange(2 * 3 * 3 * 1, dtype=np.float32).reshape(2, 3, 3, 1)
 BIAS = np.array([0.5, -1.5], dtype=np.float32)
 
 
-def _convolution(model: Any, weight: np.ndarray[Any, Any] = WEIGHT, **options: int) -> Any:
+def _convolution(model: Any, weight: NDArray[Any], **options: int) -> Any:
     x = model.tensor((1, 4, 4, 1))
     numbers = [x, model.constant(weight), model.constant(BIAS)]
     model.add("CONV_2D", numbers, (1, 2, 2, 2), **({"StrideH": 2, "StrideW": 2, "Padding": 0} | options))
@@ -24,7 +25,7 @@ def _convolution(model: Any, weight: np.ndarray[Any, Any] = WEIGHT, **options: i
 
 
 def test_graph_comes_out_as_written(tiny_model: Any, tmp_path: Path) -> None:
-    graph = read_tflite(_convolution(tiny_model).write(tmp_path / "x.tflite"))
+    graph = read_tflite(_convolution(tiny_model, WEIGHT).write(tmp_path / "x.tflite"))
     assert graph.inputs == (0,)
     assert graph.outputs == (3,)
     assert graph.shapes[0] == (1, 4, 4, 1)
@@ -53,7 +54,7 @@ def test_half_precision_constants_become_single(tiny_model: Any, tmp_path: Path)
 )
 def test_unknown_options_are_refused(tiny_model: Any, tmp_path: Path, options: dict[str, int], message: str) -> None:
     with pytest.raises(WeightsFormatError, match=message):
-        read_tflite(_convolution(tiny_model, **options).write(tmp_path / "x.tflite"))
+        read_tflite(_convolution(tiny_model, WEIGHT, **options).write(tmp_path / "x.tflite"))
 
 
 def test_unknown_operation_is_refused_by_name(tiny_model: Any, tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_unknown_operation_is_refused_by_name(tiny_model: Any, tmp_path: Path) -
 
 def test_quantised_weights_are_refused(tiny_model: Any, tmp_path: Path) -> None:
     with pytest.raises(WeightsFormatError, match="type number 9"):
-        read_tflite(_convolution(tiny_model, weight=WEIGHT.astype(np.int8)).write(tmp_path / "x.tflite"))
+        read_tflite(_convolution(tiny_model, WEIGHT.astype(np.int8)).write(tmp_path / "x.tflite"))
 
 
 def test_missing_file_says_how_to_get_it(tmp_path: Path) -> None:

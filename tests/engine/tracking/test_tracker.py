@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ShapeError
 from engine.tracking import FaceTracker, HeadPose, TrackResult, ffhq_quad
+from engine.tracking import pose as pose_module
 from engine.tracking import tracker as tracker_module
 
 Picture = Callable[[str, int], NDArray[np.uint8]]
@@ -25,7 +26,7 @@ def _run(tracker: FaceTracker, frames: list[NDArray[np.uint8]], start: float = 0
 
 def _middle(result: TrackResult) -> NDArray[np.float64]:
     assert result.face is not None
-    return result.face.points[:, :2].mean(0).astype(np.float64)
+    return np.asarray(result.face.points[:, :2].mean(0), dtype=np.float64)
 
 
 @pytest.mark.unit
@@ -133,7 +134,7 @@ def test_turned_head_is_passed_through_with_hysteresis(
     tracker: FaceTracker, face_picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yaws = iter([0.0, 44.0, 46.0, 43.0, 40.0, 43.0])
-    original = tracker_module.head_pose
+    original = pose_module.head_pose
 
     def turned(mesh: NDArray[np.float64]) -> HeadPose:
         return dataclasses.replace(original(mesh), yaw_deg=next(yaws))
@@ -186,7 +187,7 @@ def test_real_clips_are_followed_throughout(tracker: FaceTracker, data_dir: Path
         for index, frame in enumerate(container.decode(video=0)):
             if index == 75:
                 break
-            result = tracker.track(frame.to_ndarray(format="rgb24").copy(), index / 25)
+            result = tracker.track(np.array(frame.to_ndarray(format="rgb24"), dtype=np.uint8), index / 25)
             assert result.reason == "ok"
             assert result.cut == (index == 0)
             assert result.face is not None
