@@ -70,8 +70,7 @@ def run_speech(args: argparse.Namespace, context: Context) -> int:
 def run_evaluate(args: argparse.Namespace, context: Context) -> int:
     """Measure."""
     _need_corpus(args.corpus)
-    with context.screen.share() as progress:
-        report = training.train_evaluate(args.corpus, args.weights, args.config, progress)
+    report = training.train_evaluate(args.corpus, args.weights, args.config)
     _show(context, report, f"measured on {len(report['held_out'])} held-out voices")
     return 0
 

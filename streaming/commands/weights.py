@@ -13,6 +13,7 @@ NEEDED = (
     "mesh",
     "detector-short",
     "detector-full",
+    "whisper-tiny-en",
 )
 """What `enroll` and `dub` use with default options; companions come along."""
 

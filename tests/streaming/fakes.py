@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.media import AudioChunk, VideoFrame, blend_rgb
 from streaming.cli import main
 from streaming.dubbing import Session
-from streaming.engines import Profile, Quality, Tracker
+from streaming.engines import Engine, Profile, Quality, Tracker
 from streaming.screen import Report
 
 
@@ -140,7 +140,7 @@ class Outcome:
         return loaded
 
 
-def livedub(*words: object, engine: FakeEngine | None = None, answer: str | None = None) -> Outcome:
+def livedub(*words: object, engine: Engine | None = None, answer: str | None = None) -> Outcome:
     """Run a command line; `answer` is what a person at a terminal types, None: there is no terminal."""
     out, err = io.StringIO(), io.StringIO()
     stdin = io.StringIO() if answer is None else Terminal(answer + "\n")
