@@ -241,6 +241,7 @@ def _blend_chroma(
     cy0, cx0, cy1, cx1 = top // sy, left // sx, -(-(top + h) // sy), -(-(left + w) // sx)
 
     def per_sample(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sum of full-resolution values [h, w] over each chroma sample's footprint."""
         grid = np.zeros(((cy1 - cy0) * sy, (cx1 - cx0) * sx), np.float32)
         grid[top - cy0 * sy : top - cy0 * sy + h, left - cx0 * sx : left - cx0 * sx + w] = values
         blocks: NDArray[np.float32] = grid.reshape(cy1 - cy0, sy, cx1 - cx0, sx).sum(axis=(1, 3))

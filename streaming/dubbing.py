@@ -91,6 +91,7 @@ def dub_to_file(
     with mp4_writer(out, timeline.info, sound.fitted(timeline.seconds), sound.rate) as writer:
 
         def drain() -> None:
+            """Write what is finished."""
             for edited in session.ready():
                 if watch is not None:
                     watch(edited)

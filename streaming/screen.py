@@ -88,6 +88,7 @@ class Screen:
         with self._bars(MofNCompleteColumn()) as bars:
 
             def report(what: str, done: int, total: int) -> None:
+                """Draw the bar of `what`, made when it is first heard of."""
                 if what not in tasks:
                     tasks[what] = bars.add_task(what, total=total or None)
                 bars.update(tasks[what], completed=done, total=total or None)
@@ -101,6 +102,7 @@ class Screen:
             task = bars.add_task("", total=1.0)
 
             def report(text: str, done: float) -> None:
+                """Draw the one bar."""
                 bars.update(task, description=text, completed=done)
 
             yield report

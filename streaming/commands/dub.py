@@ -86,6 +86,7 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
     collector = Collector(_find_judge(context)) if job.measure else None
 
     def watch(edited: EditedFrameLike) -> None:
+        """Measure and picture one finished frame."""
         if collector is not None:
             collector.add(edited)
         if job.strip is not None:
