@@ -22,6 +22,7 @@ from engine.editing.profile import SpeakerProfile, generator_hash
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.tuning import TuningConfig, TuningFrame, tune, tuned_parameters
 from engine.errors import NoFaceError
+from engine.generators.directions import row_directions
 from engine.generators.mobile import MobileStyleGAN
 from engine.generators.protocol import Region
 from engine.generators.stats import WStatistics
@@ -48,8 +49,6 @@ class EnrolConfig:
     """Name of the preset."""
     frames: int = 48
     """Frames that are fitted, chosen for variety of pose and mouth."""
-    stages: int = 4
-    """Stages of the perceptual network in use."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
     """The first code."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
@@ -62,10 +61,10 @@ class EnrolConfig:
             return cls()
         if quality == "full":
             tuning = TuningConfig(steps=1000)
-            return cls("full", 140, 4, InversionConfig(shared_steps=60, row_steps=60), tuning)
+            return cls("full", 140, InversionConfig(shared_steps=60, row_steps=60), tuning)
         if quality == "untuned":
             tuning = TuningConfig(steps=240, base_rate=0.03, slope_rate=0.02, weight_rate=0.0, slope_prior=0.1)
-            return cls("untuned", 48, 4, InversionConfig(shared_steps=60, row_steps=60), tuning)
+            return cls("untuned", 48, InversionConfig(shared_steps=60, row_steps=60), tuning)
         raise ValueError(f"unknown quality {quality!r}; expected draft, full or untuned")
 
 
@@ -194,8 +193,9 @@ def enroll_speaker(
     inputs = torch.from_numpy(rows.astype(np.float32))
     fitted = [TuningFrame(seen[i].region, inputs[i], pixel_weight(observations[i], REGION)) for i in chosen]
     generator = copy.deepcopy(parts.generator)
+    start = _first_slopes(model.count, *code.shape)
     result = tune(
-        generator, parts.statistics, parts.perceptual, REGION, code, fitted, config.tuning,
+        generator, parts.statistics, parts.perceptual, REGION, code, start, fitted, config.tuning,
         lambda done, total: report("learning the face", done, total),
     )  # fmt: skip
     before = tuned_parameters(parts.generator)
@@ -231,6 +231,15 @@ def enroll_speaker(
     renderer = SpeakerRenderer(profile, parts.generator)
     picture = draw_preview(profile, renderer, parts.generator, code, shown, parts.statistics)
     return replace(profile, preview=picture, notes=notes)
+
+
+def _first_slopes(features: int, rows: int, axes: int) -> Tensor:
+    """The generator's own directions of head angles and mouth; nothing yet for the other features: [F,R,K]."""
+    angles, mouth = row_directions(rows, axes)
+    slopes = torch.zeros(features + MOUTH_COUNT, rows, axes)
+    slopes[: len(angles)] = angles
+    slopes[features:] = mouth
+    return slopes
 
 
 def _calibrated(profile: SpeakerProfile, parts: EnrolParts, seen: list[_Seen], report: Report) -> SpeakerProfile:

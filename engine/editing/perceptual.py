@@ -54,8 +54,10 @@ class PerceptualLoss(nn.Module):
     def _named(self, name: str) -> Tensor:
         return self.get_buffer(name)
 
-    def features(self, x: Tensor) -> list[Tensor]:
+    def features(self, x: Tensor, stages: int | None = None) -> list[Tensor]:
         """Unit-length features of each stage: x [B,3,H,W] float in -1...1, H and W at least 16.
+
+        `stages` cuts the network shorter than it was made.
 
         Raises:
             ShapeError: x has another shape.
@@ -64,7 +66,7 @@ class PerceptualLoss(nn.Module):
             raise ShapeError(f"picture is {tuple(x.shape)}; expected [B,3,H,W] with H and W of at least 16 px")
         x = (x - self._named("shift")) / self._named("scale")
         found = []
-        for stage in range(self._stages):
+        for stage in range(min(self._stages, stages or self._stages)):
             if stage:
                 x = functional.max_pool2d(x, 2, stride=1)
                 x = functional.pad(x, (2, 2, 2, 2), mode="reflect")

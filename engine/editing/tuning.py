@@ -30,7 +30,7 @@ _WARM_UP: Final = 20
 class TuningConfig:
     """How long and how fast the joint tuning runs."""
 
-    steps: int = 260
+    steps: int = 320
     """Steps of one frame each."""
     base_rate: float = 0.02
     """Adam rate of the base code (whitened)."""
@@ -40,10 +40,12 @@ class TuningConfig:
     """Adam rate of the generator's weights; 0 leaves them as they are."""
     perceptual: float = 2.0
     """Weight of the perceptual distance, at half size."""
+    stages: int = 3
+    """Stages of the perceptual network in use."""
     pixel: float = 0.9
     """Weight of the mean absolute difference at full size."""
     slope_prior: float = 0.4
-    """Weight of the mean square of the feature directions."""
+    """Weight of the mean square change of the feature directions."""
     seed: int = 0
     """Order of the frames."""
 
@@ -92,6 +94,7 @@ def tune(
     perceptual: PerceptualLoss,
     region: Region,
     base: Tensor,
+    start: Tensor,
     frames: Sequence[TuningFrame],
     config: TuningConfig,
     progress: Step,
@@ -104,6 +107,7 @@ def tune(
         perceptual: the distance.
         region: the part of the picture that is fitted.
         base: [R,K] whitened code to begin with.
+        start: [F,R,K] directions of the features to begin with; the fit is held to them where the clip is silent.
         frames: the clip, all with the same number of features.
         config: steps and rates.
         progress: called after each step.
@@ -114,7 +118,7 @@ def tune(
     if not frames or any(f.picture.shape != (3, region.height, region.width) for f in frames):
         raise ShapeError(f"expected at least one frame, all [3,{region.height},{region.width}], got {len(frames)}")
     code = base.clone().requires_grad_(True)
-    slopes = torch.zeros(len(frames[0].features), *base.shape, requires_grad=True)
+    slopes = start.clone().requires_grad_(True)
     weights = list(tuned_parameters(generator).values()) if config.weight_rate > 0 else []
     rates = [config.base_rate, config.slope_rate] + [config.weight_rate] * bool(weights)
     groups: list[dict[str, object]] = [{"params": [code]}, {"params": [slopes]}]
@@ -131,11 +135,11 @@ def tune(
             w = statistics.decode(code + torch.tensordot(frames[index].features, slopes, 1))
             found = generator.region(w[None], region)
             loss = _distance(found, frames[index], perceptual, wanted, index, config)
-            loss = loss + config.slope_prior * slopes.square().mean()
+            loss = loss + config.slope_prior * (slopes - start).square().mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             progress(step + 1, config.steps)
     finally:
         for weight in weights:
@@ -168,8 +172,8 @@ def _distance(
     weight = frame.weight[None]
     if index not in wanted:
         with torch.no_grad():
-            wanted[index] = [f.to(torch.bfloat16) for f in perceptual.features(functional.avg_pool2d(picture, 2))]
+            wanted[index] = [f.to(torch.bfloat16) for f in perceptual.features(functional.avg_pool2d(picture, 2), config.stages)]
     goal = [f.to(torch.float32) for f in wanted[index]]
-    far = perceptual.compare(perceptual.features(functional.avg_pool2d(found, 2)), goal, weight).sum()
+    far = perceptual.compare(perceptual.features(functional.avg_pool2d(found, 2), config.stages), goal, weight).sum()
     near = ((found - picture).abs() * weight).mean() / weight.mean()
     return config.perceptual * far + config.pixel * near

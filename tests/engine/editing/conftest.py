@@ -1,0 +1,98 @@
+"""A small made-up speaker: a generator of 128 px, a perceptual network of a few channels, tracked faces."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.editing.features import FeatureModel
+from engine.editing.perceptual import PerceptualLoss
+from engine.editing.profile import SpeakerProfile, generator_hash
+from engine.generators.mobile import MobileStyleGAN
+from engine.generators.stats import WStatistics
+from tests.engine.editing.made_up import SMALL_REGION, neutral_head, opened, seen
+
+
+@pytest.fixture(scope="session")
+def small() -> MobileStyleGAN:
+    """A generator of 128 px with random weights; its pictures move with w."""
+    channels = (16, 16, 12, 8)
+    model = MobileStyleGAN(channels, (1.0,) * (2 + 3 * len(channels)))
+    noise = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            fan_in = math.prod(tensor.shape[1:]) if tensor.ndim > 1 else 16
+            tensor.copy_(torch.randn(tensor.shape, generator=noise) / math.sqrt(fan_in))
+            if name.endswith(("style.bias", "up.bias")):
+                tensor.add_(1.0)
+            if name.endswith("noise"):
+                tensor.mul_(0.2)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def statistics(small: MobileStyleGAN) -> WStatistics:
+    """Whitened W of the small generator."""
+    return WStatistics.sample(small, axes=24, samples=200)
+
+
+@pytest.fixture(scope="session")
+def perceptual(tmp_path_factory: pytest.TempPathFactory) -> PerceptualLoss:
+    """The perceptual network with a few random channels, read from a file as the real one is."""
+    noise = torch.Generator().manual_seed(1)
+    layers = ((0, 2), (6, 8), (12, 14, 16), (20, 22, 24), (28, 30, 32))
+    state = {"scaling_layer.shift": torch.zeros(1, 3, 1, 1), "scaling_layer.scale": torch.ones(1, 3, 1, 1)}
+    channels = 3
+    kernel = torch.tensor([1.0, 2.0, 1.0])
+    for stage, numbers in enumerate(layers):
+        if stage:
+            blur = (kernel[:, None] * kernel / 16).repeat(channels, 1, 1, 1)
+            state[f"net.slice{stage + 1}.{numbers[0] - 1}.filt"] = blur
+        for number in numbers:
+            state[f"net.slice{stage + 1}.{number}.weight"] = torch.randn(6, channels, 3, 3, generator=noise) / 3
+            state[f"net.slice{stage + 1}.{number}.bias"] = torch.zeros(6)
+            channels = 6
+        state[f"lin{stage}.model.1.weight"] = torch.full((1, 6, 1, 1), 0.2)
+    file = tmp_path_factory.mktemp("weights") / "tiny_vgg.pth"
+    torch.save(state, file)
+    return PerceptualLoss(file, stages=4)
+
+
+@pytest.fixture(scope="session")
+def profile(small: MobileStyleGAN, statistics: WStatistics) -> SpeakerProfile:
+    """A profile of the small generator, not tuned."""
+    heads = [opened(neutral_head(), 0.02 * i) for i in range(8)]
+    watched = [seen(head, yaw_deg=2.0 * i, light=0.05 * i) for i, head in enumerate(heads)]
+    model = FeatureModel.fit(watched, components=2)
+    mouths = np.stack([item.mouth for item in watched])
+    slopes = 0.3 * torch.randn(model.count + 8, small.rows, 512, generator=torch.Generator().manual_seed(2))
+    response = 0.7 * np.eye(8)
+    response[0, 3] = 0.2
+    return SpeakerProfile(
+        generator=generator_hash(small),
+        quality="untuned",
+        region=SMALL_REGION,
+        base=statistics.mean.repeat(small.rows, 1),
+        slopes=slopes.to(torch.float16).to(torch.float32),
+        features=model,
+        rest_head=neutral_head(),
+        mouth_low=mouths.min(0),
+        mouth_high=mouths.max(0),
+        response=response,
+        response_at_zero=mouths.mean(0) + 0.1,
+        mouth_mean=mouths.mean(0),
+        sharpening=0.25,
+        weights={},
+        preview=np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3),
+        notes={"seconds": 1.5, "verdicts": ["made up"]},
+    )
+
+
+@pytest.fixture
+def saved(profile: SpeakerProfile, tmp_path: Path) -> Path:
+    """The profile as a file."""
+    path = tmp_path / "speaker.safetensors"
+    profile.save(path)
+    return path

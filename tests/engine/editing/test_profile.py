@@ -1,0 +1,108 @@
+"""Profiles: saved, read, refused when damaged; the renderer that they make."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from engine.editing.profile import SpeakerProfile, profile_fields
+from engine.editing.rendering import SpeakerRenderer
+from engine.editing.tuning import tuned_parameters
+from engine.errors import ProfileError
+from engine.generators.mobile import MobileStyleGAN
+from tests.engine.editing.made_up import neutral_head, seen
+
+pytestmark = pytest.mark.unit
+
+
+def test_saved_profile_reads_the_same(profile: SpeakerProfile, saved: Path) -> None:
+    """Every field comes back equal."""
+    again = SpeakerProfile.load(saved)
+    for name in profile_fields():
+        one, other = getattr(profile, name), getattr(again, name)
+        if isinstance(one, torch.Tensor):
+            assert torch.equal(one, other), name
+        elif isinstance(one, np.ndarray):
+            assert np.array_equal(one, other), name
+        elif name != "features":
+            assert one == other, name
+    frame = seen(neutral_head(), 4.0, 0.1)
+    assert torch.equal(profile.features(frame), again.features(frame))
+
+
+def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    """The message names the command."""
+    with pytest.raises(ProfileError, match="livedub enroll"):
+        SpeakerProfile.load(tmp_path / "none.safetensors")
+
+
+def test_cut_file_is_refused(saved: Path) -> None:
+    """A file cut short is not read in part."""
+    saved.write_bytes(saved.read_bytes()[:-100])
+    with pytest.raises(ProfileError, match="not a readable speaker profile"):
+        SpeakerProfile.load(saved)
+
+
+def test_other_safetensors_are_refused(tmp_path: Path) -> None:
+    """A file of weights is no profile."""
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(ProfileError, match="expected livedub speaker profile"):
+        SpeakerProfile.load(path)
+
+
+def test_another_generator_is_refused(profile: SpeakerProfile, small: MobileStyleGAN) -> None:
+    """One changed weight is another generator."""
+    import copy
+
+    other = copy.deepcopy(small)
+    with torch.no_grad():
+        other.out_bias[0] += 1e-3
+    with pytest.raises(ProfileError, match="enrol the speaker again"):
+        SpeakerRenderer(profile, other)
+
+
+def test_tuned_weights_reach_the_picture_and_leave_the_generator(
+    profile: SpeakerProfile, small: MobileStyleGAN
+) -> None:
+    """A profile's weight changes act in its renderer alone."""
+    from dataclasses import replace
+
+    before = {name: value.clone() for name, value in tuned_parameters(small).items()}
+    tuned = replace(profile, weights={"out_bias": torch.full((12,), 0.5, dtype=torch.float16)})
+    features, mouth = torch.zeros(profile.features.count), profile.mouth_mean
+    plain, changed = SpeakerRenderer(profile, small), SpeakerRenderer(tuned, small)
+    w = plain.anchor(features, mouth)
+    with torch.no_grad():
+        assert float((changed.region(w) - plain.region(w)).abs().mean()) > 0.1
+    assert all(torch.equal(before[name], value) for name, value in tuned_parameters(small).items())
+
+
+def test_asking_inverts_the_measured_response(profile: SpeakerProfile, small: MobileStyleGAN) -> None:
+    """What is shown for the asked-for numbers is near the target, nearer than without asking."""
+    renderer = SpeakerRenderer(profile, small)
+    target = profile.mouth_mean + np.array([0.3, 0.05, 0.0, 0.2, 0.1, 0.0, 0.0, 0.1])
+
+    def shown(asked: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return profile.response_at_zero + profile.response @ (asked - profile.mouth_mean)
+
+    better = np.abs(shown(renderer.asked(target)) - target)
+    assert better[0] < 0.5 * np.abs(shown(target) - target)[0]
+
+
+def test_asked_numbers_stay_within_what_the_profile_can_show(profile: SpeakerProfile, small: MobileStyleGAN) -> None:
+    """However far the target, the code stays near the clip."""
+    asked = SpeakerRenderer(profile, small).asked(profile.mouth_mean + 100.0)
+    room = 0.35 * (profile.mouth_high - profile.mouth_low)
+    assert (asked <= profile.mouth_high + room + 1e-9).all()
+
+
+def test_anchor_moves_only_with_its_features(profile: SpeakerProfile, small: MobileStyleGAN) -> None:
+    """At zero features and the mean mouth, w is the base."""
+    renderer = SpeakerRenderer(profile, small)
+    w = renderer.anchor(torch.zeros(profile.features.count), profile.mouth_mean)
+    assert torch.allclose(w, profile.base)
+    moved = renderer.anchor(torch.eye(profile.features.count)[0], profile.mouth_mean)
+    assert torch.allclose(moved - w, profile.slopes[0], atol=1e-5)
