@@ -1,4 +1,4 @@
-"""Speech features, frame by frame: a log-mel spectrum and loudness relative to the speaker's running level.
+"""Speech features, frame by frame: Whisper's log-mel spectrum and loudness, relative to the speaker's level.
 
 Letters: N samples, F mel frames. Mel frame f is centred on sample 160 f (10 ms apart, 25 ms long), so it needs 12.5 ms
 of sound after its time. Nothing depends on the absolute level: bands and loudness are in decibels over a running level
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ShapeError
+from engine.speech.whisper import MEL_BANDS, mel_filters
 
 SAMPLE_RATE: Final = 16_000
 """Hz; the only rate inside the engine."""
@@ -19,10 +20,14 @@ HOP: Final = 160
 """Samples from mel frame to mel frame (10 ms)."""
 WINDOW: Final = 400
 """Samples under one mel frame (25 ms)."""
-BANDS: Final = 64
-"""Mel bands, 60 ... 7600 Hz."""
-CHANNELS: Final = BANDS + 2
-"""Channels of a feature frame: bands, loudness over the running level, the running level's own confidence."""
+CHANNELS: Final = MEL_BANDS + 3
+"""Channels of a feature frame: Whisper's scaled log-mel bands, loudness, loudness of the bands, confidence."""
+LOUDNESS: Final = MEL_BANDS
+"""Channel of the loudness over the running level, in units of 10 dB."""
+BAND_LOUDNESS: Final = MEL_BANDS + 1
+"""Channel of the mean band level over the running level, in units of 10 dB: all bands count alike, as to an ear."""
+CONFIDENCE: Final = MEL_BANDS + 2
+"""Channel that rises from 0 to 1 while the running level is being learnt."""
 
 START_LEVEL_DB: Final = -30.0
 """Running level before anything was heard, dB over full scale."""
@@ -35,20 +40,12 @@ _SPEECH_RANGE_DB = 25.0
 _SETTLE = 1.0 / 100.0
 
 
-def _mel_matrix() -> NDArray[np.float32]:
-    """Triangular filters on the mel scale 2595 log10(1 + f / 700): [BANDS, WINDOW // 2 + 1 + zero padding]."""
-    bins = np.linspace(0.0, SAMPLE_RATE / 2, 257)
-    low, high = 2595.0 * np.log10(1.0 + np.array([60.0, 7600.0]) / 700.0)
-    edges = 700.0 * (10.0 ** (np.linspace(low, high, BANDS + 2) / 2595.0) - 1.0)
-    rising = (bins[None, :] - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins[None, :]) / (edges[2:] - edges[1:-1])[:, None]
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    return np.asarray(triangles / np.maximum(triangles.sum(axis=1, keepdims=True), 1e-6), np.float32)
-
-
-_MEL: Final = _mel_matrix()
+_MEL: Final = mel_filters().numpy()
 _HANN: Final = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
-_FULL_SCALE: Final = float(np.square(_HANN).sum()) * 256.0
+_FULL_SCALE: Final = float(np.square(_HANN).sum()) * WINDOW
+_TYPICAL_LEVEL_DB = -20.0
+_MEL_TOP = 1.5
+_MEL_RANGE = 8.0
 
 
 def clean_samples(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -94,6 +91,18 @@ def _running_level(state: FeatureState, loudness: NDArray[np.float32]) -> NDArra
     return rows
 
 
+def spectra(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Loudness [F] in dB over full scale and log10 mel power [F, MEL_BANDS] of all whole windows, without padding.
+
+    samples: [N] float32, 16 kHz, N at least WINDOW. The mean of each window is taken out: DC is not sound.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
+    centred = windows - windows.mean(axis=1, keepdims=True)
+    power = np.square(np.abs(np.fft.rfft(centred * _HANN, axis=1)))
+    loudness = (10.0 * np.log10(power.sum(axis=1) * 2.0 / _FULL_SCALE + 1e-10)).astype(np.float32)
+    return loudness, np.log10(power @ _MEL.T + 1e-10).astype(np.float32)
+
+
 def extract(samples: NDArray[np.float32], state: FeatureState) -> NDArray[np.float32]:
     """Features of all frames that `samples` complete: [F, CHANNELS] float32. Advances `state`.
 
@@ -104,14 +113,13 @@ def extract(samples: NDArray[np.float32], state: FeatureState) -> NDArray[np.flo
     state.tail = joined[frames * HOP :]
     if frames == 0:
         return np.zeros((0, CHANNELS), np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(joined, WINDOW)[::HOP][:frames]
-    centred = windows - windows.mean(axis=1, keepdims=True)
-    power = np.square(np.abs(np.fft.rfft(centred * _HANN, 512, axis=1))) / _FULL_SCALE
-    loudness = (10.0 * np.log10(power.sum(axis=1) * 2.0 + 1e-10)).astype(np.float32)
-    bands = 10.0 * np.log10(power @ _MEL.T * 257.0 + 1e-10)
+    loudness, mel = spectra(joined)
     level = _running_level(state, loudness)
+    mel = mel + (_TYPICAL_LEVEL_DB - level[:, :1]) / 10.0
+    mel = np.clip(mel, _MEL_TOP - _MEL_RANGE, _MEL_TOP + 1.0)
     features = np.empty((frames, CHANNELS), np.float32)
-    features[:, :BANDS] = np.clip((bands - level[:, :1]) / 20.0, -3.0, 1.5)
-    features[:, BANDS] = np.clip((loudness - level[:, 0]) / 10.0, -4.0, 2.0)
-    features[:, BANDS + 1] = level[:, 1]
+    features[:, :MEL_BANDS] = (mel + 4.0) / 4.0
+    features[:, LOUDNESS] = np.clip((loudness - level[:, 0]) / 10.0, -4.0, 2.0)
+    features[:, BAND_LOUDNESS] = mel.mean(axis=1)
+    features[:, CONFIDENCE] = level[:, 1]
     return features

@@ -10,32 +10,45 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from engine import weights as weight_cache
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech.activity import FRAME, ActivityConfig, ActivityDetector, MouthGate
 from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis, activations
-from engine.speech.features import CHANNELS, HOP, SAMPLE_RATE, WINDOW, FeatureState, clean_samples, extract
+from engine.speech.encoding import Encoding, SoundEncoding
+from engine.speech.features import HOP, SAMPLE_RATE, WINDOW, clean_samples
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.track import MouthTrack, SpeechFrame, rest_frame
+from engine.speech.whisper import CHUNK, WhisperEncoder, load_encoder
 
 SHIPPED: Final = Path(__file__).with_name("speech.safetensors")
 """The weights that come with the package."""
+
+ENCODER: Final = "whisper-tiny-en"
+"""Catalogue name of the encoder's weights."""
 
 CLOSING_S: Final = 0.4
 """Seconds of rest that follow the end of the sound, in which the mouth closes."""
 
 _BLOCK_S = 10.0
-_FORMAT = "livedub-speech-1"
+_FORMAT = "livedub-speech-2"
 
 
 class SpeechModel:
     """Maps speech to displacements of the 68 landmarks from the rest face, 50 times a second."""
 
-    def __init__(self, network: SpeechNet, basis: FaceBasis, activity: ActivityConfig | None = None) -> None:
-        """Takes a trained network, which it freezes, and the landmarks that its controls move."""
+    def __init__(
+        self,
+        encoder: WhisperEncoder,  # features learnt from real speech
+        network: SpeechNet,  # features to mouth controls
+        basis: FaceBasis,  # mouth controls to landmarks
+        activity: ActivityConfig | None = None,  # voice activity settings
+    ) -> None:
+        """Takes trained networks, which it freezes, and the landmarks that the controls move."""
+        self.encoder = encoder.eval().requires_grad_(False)
         self.network = network.eval().requires_grad_(False)
         self.basis = basis
         self.activity = activity or ActivityConfig()
-        heard = (network.config.delay * 2 + 1) * HOP + WINDOW // 2
+        heard = 2 * (network.config.delay + CHUNK) * HOP + WINDOW // 2
         self.look_ahead_ms = -(-heard * 1000 // SAMPLE_RATE)
         """Milliseconds of sound after a frame's time that must be heard before the frame is ready."""
 
@@ -93,12 +106,11 @@ class SpeechStream:
         """Starts in silence; use `SpeechModel.stream`."""
         self._model = model
         delay = model.network.config.delay
-        self._features = FeatureState()
-        self._waiting = np.zeros((0, CHANNELS), np.float32)
+        self._encoding = SoundEncoding(Encoding.begin(model.encoder))
         self._network = model.network.initial_state()
         self._skip = delay
         self._detector = ActivityDetector(model.activity)
-        self._gate = MouthGate(model.activity, delay)
+        self._gate = MouthGate(model.activity, delay + 1)
         self._factors: list[float] = []
         self._active = np.zeros((0, len(CONTROLS)), np.float32)
         self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), len(CONTROLS) + 1)
@@ -165,11 +177,9 @@ class SpeechStream:
         """Runs features, network and gate as far as the sound reaches."""
         factors = (self._gate.push(decision) for decision in self._detector.push(samples))
         self._factors.extend(factor for factor in factors if factor is not None)
-        joined = np.concatenate([self._waiting, extract(samples, self._features)])
-        even = len(joined) // 2 * 2
-        self._waiting = joined[even:]
-        if even:
-            answer = self._model.network(torch.from_numpy(joined[:even])[None], self._network)[0].numpy()
+        inputs = self._encoding.push(samples)
+        if inputs.shape[1]:
+            answer = self._model.network(inputs, self._network)[0].numpy()
             skipped = min(self._skip, len(answer))
             self._skip -= skipped
             self._active = np.concatenate([self._active, activations(answer[skipped:])])
@@ -193,7 +203,10 @@ def save_speech_model(path: Path, network: SpeechNet, basis: FaceBasis, notes: d
 
 
 def load_speech_model(weights: Path | None = None, activity: ActivityConfig | None = None) -> SpeechModel:
-    """The model with the shipped weights, or with those of another file that `livedub train speech` wrote."""
+    """The model with the shipped weights, or with those of another file that `livedub train speech` wrote.
+
+    Fetches the Whisper encoder's weights into the cache when they are not there.
+    """
     path = weights or SHIPPED
     if not path.is_file():
         raise WeightsError(f"{path} is not there, expected the speech weights; reinstall, or name another file")
@@ -213,4 +226,4 @@ def load_speech_model(weights: Path | None = None, activity: ActivityConfig | No
         basis = FaceBasis(tensors["basis.rest"].numpy(), tensors["basis.displacement"].numpy())
     except (KeyError, ValueError, RuntimeError) as error:
         raise WeightsFormatError(f"{path} does not hold a speech model: {error}; train it again") from error
-    return SpeechModel(network, basis, activity)
+    return SpeechModel(load_encoder(weight_cache.path(ENCODER)), network, basis, activity)

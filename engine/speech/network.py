@@ -1,57 +1,51 @@
-"""The audio-to-landmark network: content encoder, LSTM and MLP, one causal `forward` for offline and live.
+"""The audio-to-landmark network on Whisper features: one causal `forward` for offline and live.
 
-Letters: B batch, F mel frames (100 Hz, even), T control frames (50 Hz, T = F / 2), C channels. The network is causal
-over its input; look-ahead comes from reading its answer late: answer i, which has heard mel frames up to 2 i + 1, is
-for the time of control frame i - delay.
+Letters: B batch, T control frames (50 Hz), C channels. The network is causal over its input; look-ahead comes from
+reading its answer late: answer i, which has heard features up to i, is for the time of control frame i - delay.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import cast
+from dataclasses import asdict, dataclass, field, fields
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.errors import ShapeError
-from engine.speech.features import CHANNELS
+
+FEATURE_WIDTH: Final = 384
+"""Width of the Whisper features (tiny model)."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes of the network; ours throughout (the paper gives none)."""
 
-    width: int = 192
-    """Channels of the content encoder."""
-    content: int = 128
+    inputs: int = 390
+    """Whisper features (384) and the loudness channels of two mel frames (6)."""
+    content: int = 96
     """Size of the content code."""
-    memory: int = 192
+    width: int = 128
+    """Channels of the convolutions."""
+    memory: int = 128
     """Units of the LSTM."""
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2)
-    """Dilation of each residual block of the encoder, in control frames."""
     controls: int = 9
     """Mouth controls predicted."""
-    delay: int = 5
+    delay: int = 3
     """Control frames (20 ms) by which the answer is read late."""
+    dropout: float = 0.2
+    """Dropout of content code and memory, in training."""
 
     def to_metadata(self) -> dict[str, str]:
         """As strings, for the header of a weight file."""
-        return {
-            name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            for name, value in asdict(self).items()
-        }
+        return {name: str(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_metadata(cls, header: Mapping[str, str]) -> "NetworkConfig":
         """The inverse of `to_metadata`."""
-        return cls(
-            width=int(header["width"]),
-            content=int(header["content"]),
-            memory=int(header["memory"]),
-            dilations=tuple(int(value) for value in header["dilations"].split(",")),
-            controls=int(header["controls"]),
-            delay=int(header["delay"]),
-        )
+        sizes = {entry.name: int(header[entry.name]) for entry in fields(cls) if entry.name != "dropout"}
+        return cls(**sizes, dropout=float(header["dropout"]))
 
 
 @dataclass
@@ -80,66 +74,49 @@ class CausalConv1d(nn.Conv1d):
         return self.forward(joined), joined[:, :, joined.shape[2] - self.context :]
 
 
-class _Block(nn.Module):
-    """Residual block: norm, dilated causal convolution, gate, pointwise convolution."""
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.conv = CausalConv1d(width, width, 3, dilation=dilation)
-        self.mix = nn.Conv1d(width, width, 1)
-
-    def step(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """x: [B, C, T] -> ([B, C, T], next context)."""
-        normed = self.norm(x.transpose(1, 2)).transpose(1, 2)
-        wide, context = self.conv.step(normed, context)
-        return x + cast(Tensor, self.mix(functional.gelu(wide))), context
-
-
 class SpeechNet(nn.Module):
-    """Speech features to mouth controls."""
+    """Speech features to mouth controls: content code, two causal convolutions, LSTM, MLP."""
 
     def __init__(self, config: NetworkConfig) -> None:
-        """Random weights of the configured sizes."""
+        """Random weights of the configured sizes; `set_statistics` before training."""
         super().__init__()
         self.config = config
-        width = config.width
-        self.stem = CausalConv1d(CHANNELS, width, 3)
-        self.down = CausalConv1d(width, width, 4, stride=2)
-        self.blocks = nn.ModuleList(_Block(width, dilation) for dilation in config.dilations)
-        self.content_norm = nn.LayerNorm(width)
-        self.content = nn.Linear(width, config.content)
-        self.memory = nn.LSTM(config.content, config.memory, batch_first=True)
+        side = config.inputs - FEATURE_WIDTH
+        self.register_buffer("mean", torch.zeros(config.inputs))
+        self.register_buffer("scale", torch.ones(config.inputs))
+        self.content = nn.Linear(FEATURE_WIDTH, config.content)
+        self.first = CausalConv1d(config.content + side, config.width, 3)
+        self.second = CausalConv1d(config.width, config.width, 3, dilation=2)
+        self.memory = nn.LSTM(config.width, config.memory, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Sequential(
-            nn.Linear(config.memory + config.content, 128), nn.GELU(), nn.Linear(128, config.controls)
+            nn.Linear(config.memory + config.width, 96), nn.GELU(), nn.Linear(96, config.controls)
         )
+
+    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+        """Takes the mean and standard deviation [inputs] of the features, by which they are normalised."""
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("scale").copy_(1.0 / deviation.clamp(min=1e-3))
 
     def initial_state(self, batch: int = 1) -> NetworkState:
         """The state before the first sound."""
-        weight = self.stem.weight
-        convolutions = [self.stem, self.down, *(cast(_Block, block).conv for block in self.blocks)]
-        contexts = [weight.new_zeros(batch, conv.in_channels, conv.context) for conv in convolutions]
+        weight = self.content.weight
+        contexts = [weight.new_zeros(batch, conv.in_channels, conv.context) for conv in (self.first, self.second)]
         memory = weight.new_zeros(1, batch, self.config.memory)
         return NetworkState(contexts, memory, memory.clone())
 
-    def encode(self, features: Tensor, state: NetworkState) -> Tensor:
-        """features: [B, F, CHANNELS], F even -> content code [B, F / 2, content]; advances `state`."""
-        if features.ndim != 3 or features.shape[1] % 2 or features.shape[2] != CHANNELS:
-            raise ShapeError(f"features are {tuple(features.shape)}, expected [B, F, {CHANNELS}] with F even")
-        x = features.transpose(1, 2)
-        x, state.contexts[0] = self.stem.step(x, state.contexts[0])
-        x, state.contexts[1] = self.down.step(functional.gelu(x), state.contexts[1])
-        for index, block in enumerate(self.blocks, start=2):
-            x, state.contexts[index] = cast(_Block, block).step(x, state.contexts[index])
-        return cast(Tensor, self.content(self.content_norm(x.transpose(1, 2))))
-
-    def predict(self, content: Tensor, state: NetworkState) -> Tensor:
-        """content: [B, T, content] -> controls [B, T, controls] in 0 ... 1; advances `state`."""
+    def forward(self, features: Tensor, state: NetworkState) -> Tensor:
+        """features: [B, T, inputs] -> controls [B, T, controls] in 0 ... 1; advances `state`."""
+        if features.ndim != 3 or features.shape[2] != self.config.inputs:
+            raise ShapeError(f"features are {tuple(features.shape)}, expected [B, T, {self.config.inputs}]")
         if state.hidden is None or state.cell is None:
             raise ShapeError("the state has no LSTM memory, expected one from initial_state(); begin with that")
-        remembered, (state.hidden, state.cell) = self.memory(content, (state.hidden, state.cell))
-        return torch.sigmoid(cast(Tensor, self.readout(torch.cat([remembered, content], dim=2))))
-
-    def forward(self, features: Tensor, state: NetworkState) -> Tensor:
-        """features: [B, F, CHANNELS], F even -> controls [B, F / 2, controls] in 0 ... 1; advances `state`."""
-        return self.predict(self.encode(features, state), state)
+        normal = (features - self.get_buffer("mean")) * self.get_buffer("scale")
+        code = self.dropout(self.content(normal[:, :, :FEATURE_WIDTH]))
+        x = torch.cat([code, normal[:, :, FEATURE_WIDTH:]], dim=2).transpose(1, 2)
+        x, state.contexts[0] = self.first.step(x, state.contexts[0])
+        x = functional.gelu(x)
+        wide, state.contexts[1] = self.second.step(x, state.contexts[1])
+        x = (x + functional.gelu(wide)).transpose(1, 2)
+        remembered, (state.hidden, state.cell) = self.memory(x, (state.hidden, state.cell))
+        return torch.sigmoid(cast(Tensor, self.readout(self.dropout(torch.cat([remembered, x], dim=2)))))

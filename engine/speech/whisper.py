@@ -1,13 +1,15 @@
-"""The Whisper encoder: our own module, and a reader for weights in CTranslate2's format.
+"""The Whisper encoder as a live stream: our own module, and a reader for weights in CTranslate2's format.
 
-Only the encoder is used, as a source of features that were learnt from real speech. Letters: B batch, F mel
-frames (10 ms), P positions (20 ms, P = F / 2), D width (384 in the tiny model).
+Only the encoder is used, as a source of features that were learnt from real speech. Letters: B batch, P positions of
+20 ms, D width (384 in the tiny model).
 """
 
 import math
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -17,8 +19,18 @@ from torch.nn import functional
 
 from engine.errors import ShapeError, WeightsFormatError
 
-MEL_BANDS = 80
+MEL_BANDS: Final = 80
 """Mel bands of the input (Whisper tiny to medium)."""
+CHUNK: Final = 4
+"""Positions (20 ms each) that are encoded together."""
+MEL_CONTEXT: Final = 2 * CHUNK + 3
+"""Mel frames that one chunk needs: its own 2 CHUNK, two before and one after."""
+PAST: Final = 128
+"""Positions before its chunk that a position attends to (2.56 s)."""
+RESTART: Final = 1200
+"""Positions after which a state hands over to a fresh one."""
+WARM_UP: Final = 128
+"""Positions that a fresh state hears before it takes over; RESTART + WARM_UP stays below Whisper's 1500."""
 
 _FORMAT_VERSION = 6
 _DTYPES: dict[int, str] = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
@@ -81,6 +93,16 @@ def read_ctranslate2(path: Path, prefix: str = "") -> dict[str, Tensor]:
     return variables
 
 
+@dataclass
+class EncoderState:
+    """What the encoder carries from chunk to chunk: keys and values of the last positions of every layer."""
+
+    position: int = 0
+    """Positions taken since this state began."""
+    caches: list[Tensor] = field(default_factory=list)
+    """One [2, B, heads, past, D / heads] per layer: keys and values."""
+
+
 class _Block(nn.Module):
     """One pre-norm transformer layer. x: [B, P, D]."""
 
@@ -94,48 +116,83 @@ class _Block(nn.Module):
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [B, P, D] -> [B, P, D]; every position attends to every other."""
+    def step(self, x: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x: [B, P, D] and the past's keys and values -> ([B, P, D], keys and values with these added)."""
         batch, positions, width = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(batch, positions, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        known = torch.stack([key, value])
+        if cache is not None:
+            known = torch.cat([cache, known], dim=3)
+        mixed = functional.scaled_dot_product_attention(query, known[0], known[1])
         x = x + cast(Tensor, self.project(mixed.transpose(1, 2).reshape(batch, positions, width)))
-        return x + cast(Tensor, self.contract(functional.gelu(self.expand(self.mlp_norm(x)))))
+        return x + cast(Tensor, self.contract(functional.gelu(self.expand(self.mlp_norm(x))))), known
 
 
 class WhisperEncoder(nn.Module):
-    """Whisper's audio encoder, of any number of layers; windows shorter than 30 s are allowed."""
+    """Whisper's audio encoder run over a live stream, chunk by chunk.
+
+    A position attends to its own chunk and to the `PAST` positions before it, so that every position is computed once.
+    Whisper knows 1500 positions: a second state is begun `WARM_UP` positions before every multiple of `RESTART` and
+    takes over there.
+    """
 
     def __init__(
         self,
         width: int = 384,  # D
         heads: int = 6,  # attention heads
-        layers: int = 4,  # transformer layers kept
-        positions: int = 1500,  # longest window, 20 ms each
-        normed: bool = True,  # whether the last layer norm is applied (False for features of an inner layer)
+        layers: int = 4,  # transformer layers
+        positions: int = 1500,  # position encodings, 20 ms each
     ) -> None:
         """Random weights; `load_encoder` fills them."""
         super().__init__()
-        self.conv1 = nn.Conv1d(MEL_BANDS, width, 3, padding=1)
-        self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv1d(MEL_BANDS, width, 3)
+        self.conv2 = nn.Conv1d(width, width, 3, stride=2)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(width) if normed else nn.Identity()
+        self.norm = nn.LayerNorm(width)
         self.register_buffer("encodings", torch.zeros(positions, width))
         self.width = width
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """mel: [B, 80, F] Whisper's scaled log-mel, F even -> features [B, F / 2, D]."""
-        if mel.ndim != 3 or mel.shape[1] != MEL_BANDS or mel.shape[2] % 2:
-            raise ShapeError(f"mel is {tuple(mel.shape)}, expected [B, {MEL_BANDS}, F] with F even; pad the window")
-        x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel)))).transpose(1, 2)
-        encodings = cast(Tensor, self.encodings)
-        if x.shape[1] > encodings.shape[0]:
-            raise ShapeError(f"window of {x.shape[1]} positions, at most {encodings.shape[0]} expected; shorten it")
-        x = x + encodings[: x.shape[1]]
-        for block in self.blocks:
-            x = block(x)
+    def forward(self, mel: Tensor, state: EncoderState) -> Tensor:
+        """mel: [B, MEL_CONTEXT, 80], the frames of one chunk and around it -> [B, CHUNK, D]; advances `state`.
+
+        Chunk c of a stream holds positions CHUNK c ... and needs mel frames 2 CHUNK c - 2 ... 2 CHUNK (c + 1).
+        """
+        if mel.ndim != 3 or mel.shape[1:] != (MEL_CONTEXT, MEL_BANDS):
+            raise ShapeError(f"mel is {tuple(mel.shape)}, expected [B, {MEL_CONTEXT}, {MEL_BANDS}]: one chunk")
+        x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel.transpose(1, 2))))).transpose(1, 2)
+        x = x + cast(Tensor, self.encodings)[state.position : state.position + CHUNK]
+        caches: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
+            cache = state.caches[index] if state.caches else None
+            x, known = cast(_Block, block).step(x, cache)
+            caches.append(known[:, :, :, -PAST:])
+        state.caches = caches
+        state.position += CHUNK
         return cast(Tensor, self.norm(x))
+
+
+@dataclass
+class EncoderStream:
+    """A stream through the encoder, of any length: restarts it before its positions run out."""
+
+    encoder: WhisperEncoder
+    """The weights."""
+    state: EncoderState = field(default_factory=EncoderState)
+    """The state whose answers count."""
+    next_state: EncoderState | None = None
+    """The state that is warming up to take over."""
+
+    def step(self, mel: Tensor) -> Tensor:
+        """mel: [B, MEL_CONTEXT, 80] of the next chunk -> features [B, CHUNK, D]."""
+        if self.next_state is None and self.state.position >= RESTART:
+            self.next_state = EncoderState()
+        features: Tensor = self.encoder(mel, self.state)
+        if self.next_state is not None:
+            self.encoder(mel, self.next_state)
+            if self.next_state.position >= WARM_UP:
+                self.state, self.next_state = self.next_state, None
+        return features
 
 
 _PARTS = {
@@ -148,31 +205,37 @@ _PARTS = {
 }
 
 
-def load_encoder(path: Path, layers: int | None = None) -> WhisperEncoder:
-    """Builds the encoder from a CTranslate2 Whisper `model.bin`; `layers` keeps only the first ones."""
+def load_encoder(path: Path) -> WhisperEncoder:
+    """Builds the encoder from a CTranslate2 Whisper `model.bin`."""
     variables = read_ctranslate2(path, "encoder/")
-    present = len({name.split("/")[1] for name in variables if name.startswith("encoder/layer_")} - {"layer_norm"})
-    kept = present if layers is None else layers
-    if not 1 <= kept <= present:
-        raise WeightsFormatError(f"{path} holds {present} encoder layers, {kept} wanted")
+    layers = len({name.split("/")[1] for name in variables if name.startswith("encoder/layer_")} - {"layer_norm"})
+    try:
+        state = _state_dict(variables, layers)
+        heads = int(variables["encoder/num_heads"].item())
+    except KeyError as error:
+        raise WeightsFormatError(
+            f"{path} lacks {error}, expected a Whisper encoder; use the catalogued file"
+        ) from error
+    encoder = WhisperEncoder(state["encodings"].shape[1], heads, layers, state["encodings"].shape[0])
+    encoder.load_state_dict(state)
+    return encoder.eval().requires_grad_(False)
+
+
+def _state_dict(variables: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """CTranslate2's names and tensors under ours."""
     state: dict[str, Tensor] = {}
     for conv in ("conv1", "conv2"):
         for part in ("weight", "bias"):
             state[f"{conv}.{part}"] = variables[f"encoder/{conv}/{part}"]
-    for index in range(kept):
+    for index in range(layers):
         for ours, theirs in _PARTS.items():
             names = ("gamma", "beta") if ours.endswith("norm") else ("weight", "bias")
             for part, name in zip(("weight", "bias"), names, strict=True):
                 state[f"blocks.{index}.{ours}.{part}"] = variables[f"encoder/layer_{index}/{theirs}/{name}"]
-    normed = kept == present
-    if normed:
-        state["norm.weight"] = variables["encoder/layer_norm/gamma"]
-        state["norm.bias"] = variables["encoder/layer_norm/beta"]
+    state["norm.weight"] = variables["encoder/layer_norm/gamma"]
+    state["norm.bias"] = variables["encoder/layer_norm/beta"]
     state["encodings"] = variables["encoder/position_encodings/encodings"]
-    heads = int(variables["encoder/num_heads"].item())
-    encoder = WhisperEncoder(state["encodings"].shape[1], heads, kept, state["encodings"].shape[0], normed)
-    encoder.load_state_dict(state)
-    return encoder.eval().requires_grad_(False)
+    return state
 
 
 def mel_filters(sample_rate: int = 16_000, n_fft: int = 400, bands: int = MEL_BANDS) -> Tensor:
@@ -188,32 +251,3 @@ def mel_filters(sample_rate: int = 16_000, n_fft: int = 400, bands: int = MEL_BA
     falling = (edges[2:, None] - bins[None, :]) / (edges[2:] - edges[1:-1])[:, None]
     triangles = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (edges[2:] - edges[:-2]))[:, None]
     return torch.from_numpy(triangles.astype(np.float32))
-
-
-class Teacher:
-    """Whisper's encoder as a source of features: [P, D] every 20 ms of a whole recording."""
-
-    def __init__(self, path: Path) -> None:
-        """Loads a CTranslate2 Whisper `model.bin`."""
-        self._encoder = load_encoder(path)
-        self._filters = mel_filters()
-        self._window = torch.hann_window(400)
-        self.width = self._encoder.width
-
-    @torch.inference_mode()
-    def features(self, samples: NDArray[np.float32], longest_s: float = 28.0) -> NDArray[np.float32]:
-        """samples: [N] at 16 kHz -> [ceil(N / 320), D]; row k is at k / 50 s. Long recordings go in pieces."""
-        wanted = math.ceil(len(samples) / 320)
-        piece = int(longest_s * 50) * 320
-        rows = [self._piece(samples[begin : begin + piece]) for begin in range(0, len(samples), piece)]
-        return np.concatenate(rows)[:wanted]
-
-    def _piece(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        wanted = math.ceil(len(samples) / 320)
-        padded = torch.zeros((wanted + 50) * 320)
-        padded[: len(samples)] = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
-        spectrum = torch.stft(padded, 400, 160, window=self._window, center=True, return_complex=True)[:, :-1]
-        mel = torch.log10((self._filters @ spectrum.abs().square()).clamp(min=1e-10))
-        mel = (torch.maximum(mel, mel.max() - 8.0) + 4.0) / 4.0
-        features: Tensor = self._encoder(mel[None])
-        return np.asarray(features[0, :wanted].numpy(), np.float32)

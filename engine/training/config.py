@@ -16,12 +16,16 @@ from engine.training.augment import AugmentConfig
 class TrainConfig:
     """One training run."""
 
-    steps: int = 1500
+    steps: int = 1200
     """Optimiser steps."""
     batch: int = 32
-    """Segments per step."""
-    segment_s: float = 6.0
-    """Length of a segment, seconds."""
+    """Windows per step."""
+    segment_s: float = 20.0
+    """Length of an encoded segment of the pool, seconds."""
+    segments: int = 640
+    """Segments in the pool."""
+    window_s: float = 6.0
+    """Length of a training window, seconds."""
     learning_rate: float = 2.0e-3
     """Peak learning rate of AdamW; warms up over the first 5 % and falls to zero as a cosine."""
     weight_decay: float = 0.01
@@ -30,16 +34,12 @@ class TrainConfig:
     """Weight of the inner-lip opening's error."""
     velocity_weight: float = 4.0
     """Weight of the error of frame-to-frame differences."""
-    teacher_weight: float = 0.3
-    """Weight of predicting the Whisper encoder's features from the content code (0: no teacher)."""
-    teacher_components: int = 64
-    """Principal components of the teacher's features that are predicted."""
+    input_noise: float = 0.15
+    """Gaussian noise added to the normalised inputs, in standard deviations."""
     held_out: tuple[str, ...] = ("festival-pc_diphone", "flite-awb", "human-ru-ivrvoice")
     """Voices never trained on: the figures that choose between runs come from them."""
     seed: int = 1
     """Seed of weights and material."""
-    mixed: bool = True
-    """Whether the encoder trains in bfloat16."""
     threads: int = 1
     """CPU threads."""
     checkpoint_steps: int = 100
@@ -51,11 +51,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("steps", "batch", "threads", "checkpoint_steps"):
+        for name in ("steps", "batch", "threads", "checkpoint_steps", "segments"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.segment_s < 1.0:
-            raise BadInputError(f"segment_s is {self.segment_s}, expected at least 1 second")
+        if not 1.0 <= self.window_s <= self.segment_s - 0.08:
+            raise BadInputError(f"window_s is {self.window_s}, expected 1 ... segment_s - 0.08 ({self.segment_s})")
 
 
 def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BadInputError
 from engine.speech.controls import FRAME_RATE, FaceBasis, activations
-from engine.speech.network import SpeechNet
+from engine.speech.model import SpeechModel
 from engine.training.dataset import Item
 from engine.training.loop import predict
 
@@ -52,11 +52,13 @@ def _closures(wanted: NDArray[np.float32], predicted: NDArray[np.float32], rest:
     return len(chosen), met
 
 
-def evaluate(network: SpeechNet, basis: FaceBasis, items: Iterable[Item]) -> list[VoiceFigures]:
+def evaluate(model: SpeechModel, items: Iterable[Item]) -> list[VoiceFigures]:
     """Figures per voice of recordings with targets."""
+    basis = model.basis
     by_voice: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
     for item in items:
-        predicted = basis.move(activations(predict(network, item.samples, len(item.controls)).numpy()))
+        answer = predict(model.network, model.encoder, item.samples, len(item.controls))
+        predicted = basis.move(activations(answer.numpy()))
         wanted = basis.move(activations(item.controls))
         shared = min(len(predicted), len(wanted))
         by_voice.setdefault(item.voice, []).append((predicted[:shared], wanted[:shared]))

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.errors import BadInputError
-from engine.speech.controls import CONTROLS, FaceBasis
-from engine.speech.features import FeatureState, extract
+from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis
+from engine.speech.encoding import Encoding, SoundEncoding
+from engine.speech.features import SAMPLE_RATE
 from engine.speech.network import SpeechNet
+from engine.speech.whisper import CHUNK, WhisperEncoder
 from engine.training.config import TrainConfig
-from engine.training.dataset import Batch, Item, Sampler
+from engine.training.dataset import Batch, Item, Pool
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +36,10 @@ class Losses:
     landmarks: Tensor
     opening: Tensor
     velocity: Tensor
-    teacher: Tensor
 
     def total(self, config: TrainConfig) -> Tensor:
         """The weighted sum."""
-        return (
-            self.landmarks
-            + config.opening_weight * self.opening
-            + config.velocity_weight * self.velocity
-            + config.teacher_weight * self.teacher
-        )
+        return self.landmarks + config.opening_weight * self.opening + config.velocity_weight * self.velocity
 
 
 def activations(controls: Tensor) -> Tensor:
@@ -54,7 +50,7 @@ def activations(controls: Tensor) -> Tensor:
 
 
 class Objective(nn.Module):
-    """Errors of landmarks, opening, velocity and teacher features, in units of 0.05 inter-ocular distances."""
+    """Errors of landmarks, opening and velocity, in units of 0.05 inter-ocular distances."""
 
     def __init__(self, basis: FaceBasis) -> None:
         """Takes the landmarks that the controls move; only jaw and mouth count."""
@@ -64,42 +60,24 @@ class Objective(nn.Module):
         self.register_buffer("moving", moving.reshape(len(CONTROLS), -1) * _UNIT)
         self.register_buffer("opening", opening * _UNIT)
 
-    def forward(self, predicted: Tensor, wanted: Tensor, code: Tensor, teacher: Tensor) -> Losses:
-        """predicted, wanted: [B, T, CONTROLS] controls; code, teacher: [B, T, components]."""
+    def forward(self, predicted: Tensor, wanted: Tensor) -> Losses:
+        """predicted, wanted: [B, T, CONTROLS] controls."""
         difference = activations(predicted) - activations(wanted)
         points = difference @ self.get_buffer("moving")
         gap = difference @ self.get_buffer("opening")
-        zero = difference.new_zeros(())
         return Losses(
             points.square().mean(),
             gap.square().mean(),
             (points[:, 1:] - points[:, :-1]).square().mean(),
-            (code - teacher).square().mean() / teacher.square().mean() if teacher.shape[2] else zero,
         )
 
 
-class Trainee(nn.Module):
-    """The network and the head that predicts the teacher (training only, not shipped)."""
-
-    def __init__(self, config: TrainConfig, components: int) -> None:
-        """`components` is the number of teacher features to predict, 0 for none."""
-        super().__init__()
-        self.network = SpeechNet(config.network)
-        self.teacher_head = nn.Linear(config.network.content, components)
-        self.mixed = config.mixed
-
-    def forward(self, batch: Batch, objective: Objective) -> Losses:
-        """Losses of a batch; the answer for frame t is read `delay` frames later."""
-        delay = self.network.config.delay
-        state = self.network.initial_state(batch.features.shape[0])
-        with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=self.mixed):
-            content = self.network.encode(batch.features, state)
-        content = content.float()
-        predicted = self.network.predict(content, state)[:, delay:]
-        code = self.teacher_head(content)[:, delay:]
-        kept = batch.controls.shape[1] - delay
-        losses: Losses = objective(predicted, batch.controls[:, :kept], code, batch.teacher[:, :kept])
-        return losses
+def losses_of(network: SpeechNet, batch: Batch, objective: Objective) -> Losses:
+    """Losses of a batch; the answer for frame t is read `delay` frames later."""
+    delay = network.config.delay
+    predicted = network(batch.inputs, network.initial_state(len(batch.inputs)))[:, delay:]
+    losses: Losses = objective(predicted, batch.controls[:, : batch.controls.shape[1] - delay])
+    return losses
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -118,47 +96,44 @@ def _decayed(model: nn.Module, decay: float) -> list[dict[str, object]]:
 
 
 def train(
-    items: Sequence[Item],
-    basis: FaceBasis,
-    config: TrainConfig,
-    folder: Path,
-    progress: Progress | None = None,
+    pool: Pool, basis: FaceBasis, config: TrainConfig, folder: Path, progress: Progress | None = None
 ) -> SpeechNet:
-    """Trains on all voices that are not held out; resumes from `folder`/checkpoint.pt when it is there.
+    """Trains on a pool; resumes from `folder`/checkpoint.pt when it is there.
 
     The material of step n depends on the seed and n only, so that an interrupted run that resumes at a checkpoint sees
     what an uninterrupted one sees.
     """
     torch.set_num_threads(config.threads)
-    chosen = [item for item in items if item.voice not in config.held_out]
-    if not chosen:
-        raise BadInputError("all voices are held out; shorten held_out or build more of the corpus")
     torch.manual_seed(config.seed)
-    model = Trainee(config, chosen[0].teacher.shape[1])
+    network = SpeechNet(config.network).train()
+    mean, deviation = pool.statistics()
+    network.set_statistics(mean, deviation)
     objective = Objective(basis)
-    optimiser = torch.optim.AdamW(_decayed(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
-    checkpoint = folder / "checkpoint.pt"
-    begin = _resume(checkpoint, model, optimiser) if checkpoint.exists() else 0
+    optimiser = torch.optim.AdamW(_decayed(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    begin = _resume(checkpoint, network, optimiser) if checkpoint.exists() else 0
     average = 0.0
     for step in range(begin, config.steps):
-        batch = Sampler(chosen, config.segment_s, config.augment, config.seed * 1_000_003 + step).batch(config.batch)
+        rng = np.random.default_rng([config.seed, step])
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        batch = pool.batch(config.batch, int(config.window_s * FRAME_RATE), rng)
+        batch = Batch(batch.inputs + config.input_noise * deviation * torch.randn_like(batch.inputs), batch.controls)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
-        losses: Losses = model(batch, objective)
+        losses = losses_of(network, batch, objective)
         loss = losses.total(config)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks the annotation
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         average = loss.item() if step == begin else 0.97 * average + 0.03 * loss.item()
         if progress is not None:
-            teacher, opening = losses.teacher.item(), losses.opening.item()
-            text = f"step {step + 1} loss {average:.4f} opening {opening:.4f} teacher {teacher:.3f}"
+            text = f"step {step + 1} loss {average:.4f} opening {losses.opening.item():.4f}"
             progress(text, (step + 1) / config.steps)
         if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.steps:
-            _save(checkpoint, model, optimiser, step + 1)
-    return model.network.eval()
+            _save(checkpoint, network, optimiser, step + 1)
+    return network.eval()
 
 
 def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
@@ -182,13 +157,12 @@ def _resume(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> i
 
 
 @torch.inference_mode()
-def predict(network: SpeechNet, samples: NDArray[np.float32], frames: int) -> Tensor:
-    """Controls [frames, CONTROLS] of one recording, read at the right time."""
+def predict(network: SpeechNet, encoder: WhisperEncoder, samples: NDArray[np.float32], frames: int) -> Tensor:
+    """Controls [frames, CONTROLS] of one recording, read at the right time. samples: [N]."""
     delay = network.config.delay
-    silence = np.zeros((delay + 2) * 320, np.float32)
-    features = extract(np.concatenate([samples, silence]), FeatureState())
-    even = torch.from_numpy(features[: len(features) // 2 * 2])[None]
-    answer: Tensor = network(even, network.initial_state())[0, delay : delay + frames]
+    silence = np.zeros((delay + 2 * CHUNK) * SAMPLE_RATE // FRAME_RATE, np.float32)
+    inputs = SoundEncoding(Encoding.begin(encoder)).push(np.concatenate([samples, silence]))
+    answer: Tensor = network(inputs, network.initial_state())[0, delay : delay + frames]
     return answer
 
 

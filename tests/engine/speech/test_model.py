@@ -1,0 +1,184 @@
+"""The speech stream: equal to offline, resting in silence, bounded, robust; and the shipped weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engine.errors import BadInputError, WeightsError, WeightsFormatError
+from engine.speech import SpeechModel, load_speech_model
+from engine.speech.controls import CONTROLS, FaceBasis
+from engine.speech.model import SHIPPED, save_speech_model
+from engine.speech.network import NetworkConfig, SpeechNet
+from engine.speech.whisper import WhisperEncoder
+
+
+def _voice(seconds: float, level: float = 0.1) -> NDArray[np.float32]:
+    times = np.arange(int(seconds * 16_000)) / 16_000
+    harmonics = sum(np.sin(2 * np.pi * 140 * k * times) / k for k in range(1, 20))
+    return (level * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * times)) * harmonics).astype(np.float32)
+
+
+def _basis() -> FaceBasis:
+    rng = np.random.default_rng(0)
+    return FaceBasis(
+        rng.standard_normal((68, 3)).astype(np.float32), rng.standard_normal((len(CONTROLS), 68, 3)).astype(np.float32)
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> SpeechModel:
+    torch.manual_seed(0)
+    encoder = WhisperEncoder(width=384, heads=6, layers=1)
+    return SpeechModel(encoder, SpeechNet(NetworkConfig(content=16, width=24, memory=16)), _basis())
+
+
+@pytest.mark.unit
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 24_000), max_size=8))
+def test_stream_equals_offline_for_any_cut(model: SpeechModel, cuts: list[int]) -> None:
+    sound = np.concatenate([_voice(1.0), np.zeros(8_000, np.float32)])
+    track = model.offline(sound)
+    with model.stream() as stream:
+        edges = [0, *sorted(cuts), len(sound)]
+        for begin, end in zip(edges[:-1], edges[1:], strict=True):
+            stream.push(sound[begin:end])
+        stream.end_input()
+        for index in range(0, len(track.times), 3):
+            frame = stream.at(float(track.times[index]))
+            np.testing.assert_allclose(frame.displacement, track.displacement[index], atol=1e-5)
+            assert frame.speaking == pytest.approx(float(track.speaking[index]), abs=1e-6)
+
+
+@pytest.mark.unit
+def test_no_more_is_ready_than_the_look_ahead_allows(model: SpeechModel) -> None:
+    with model.stream() as stream:
+        for _ in range(100):
+            stream.push(_voice(0.013))
+        heard = 100 * int(0.013 * 16_000) / 16_000
+        assert heard - stream.ready_until_s <= model.look_ahead_ms / 1000 + 0.02
+        assert stream.ready_until_s < heard
+        with pytest.raises(BadInputError, match="not ready"):
+            stream.at(heard)
+
+
+@pytest.mark.unit
+def test_silence_rests_exactly(model: SpeechModel) -> None:
+    track = model.offline(np.zeros(32_000, np.float32))
+    assert np.abs(track.displacement).max() == 0.0
+    assert track.speaking.max() == 0.0
+
+
+@pytest.mark.unit
+def test_the_mouth_rests_after_the_end(model: SpeechModel) -> None:
+    track = model.offline(_voice(1.0))
+    assert track.times[-1] >= 1.3
+    assert np.abs(track.displacement[30]).max() > 0
+    assert np.abs(track.displacement[-1]).max() == 0.0
+    assert np.abs(track.at(99.0).displacement).max() == 0.0
+    with model.stream() as stream:
+        stream.push(_voice(1.0))
+        stream.end_input()
+        assert stream.ready_until_s == float("inf")
+        assert np.abs(stream.at(99.0).displacement).max() == 0.0
+
+
+@pytest.mark.unit
+def test_sound_after_the_end_is_refused(model: SpeechModel) -> None:
+    stream = model.stream()
+    stream.end_input()
+    stream.end_input()
+    with pytest.raises(BadInputError, match="new stream"):
+        stream.push(np.zeros(10, np.float32))
+
+
+@pytest.mark.unit
+def test_an_empty_recording_gives_a_resting_mouth(model: SpeechModel) -> None:
+    track = model.offline(np.zeros(0, np.float32))
+    assert np.abs(track.at(0.0).displacement).max() == 0.0
+
+
+@pytest.mark.unit
+def test_nan_clipping_and_dc_give_finite_frames(model: SpeechModel) -> None:
+    sound = _voice(1.0, level=3.0) + np.float32(0.3)
+    sound[5_000:5_100] = np.nan
+    sound[9_000] = np.inf
+    track = model.offline(sound)
+    assert np.isfinite(track.displacement).all()
+
+
+@pytest.mark.unit
+def test_a_long_stream_stays_bounded_and_forgets_what_is_old(model: SpeechModel) -> None:
+    stream = model.stream(keep_s=2.0)
+    for _ in range(60):
+        stream.push(_voice(0.5))
+    assert len(stream.rows()) <= 200
+    assert np.isfinite(stream.at(stream.ready_until_s).displacement).all()
+    with pytest.raises(BadInputError, match="not held"):
+        stream.at(1.0)
+
+
+@pytest.mark.unit
+def test_at_interpolates_between_frames(model: SpeechModel) -> None:
+    track = model.offline(_voice(1.0))
+    middle = track.at(0.51).displacement
+    np.testing.assert_allclose(middle, (track.displacement[25] + track.displacement[26]) / 2, atol=1e-5)
+    np.testing.assert_array_equal(track.at(-1.0).displacement, track.displacement[0])
+
+
+@pytest.mark.unit
+def test_damaged_weights_say_so(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="not there"):
+        load_speech_model(tmp_path / "none.safetensors")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nonsense")
+    with pytest.raises(WeightsFormatError, match="safetensors"):
+        load_speech_model(broken)
+
+
+@pytest.mark.slow
+def test_written_weights_come_back(tmp_path: Path, weights: Callable[[str], Path]) -> None:
+    weights("whisper-tiny-en")
+    torch.manual_seed(1)
+    network = SpeechNet(NetworkConfig(content=16, width=24, memory=16))
+    path = tmp_path / "speech.safetensors"
+    save_speech_model(path, network, _basis(), {"steps": "0"})
+    loaded = load_speech_model(path)
+    assert loaded.network.config == network.config
+    np.testing.assert_array_equal(loaded.basis.rest, _basis().rest)
+    torch.testing.assert_close(loaded.network.content.weight, network.content.weight, atol=1e-3, rtol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def shipped(weights: Callable[[str], Path]) -> SpeechModel:
+    weights("whisper-tiny-en")
+    return load_speech_model()
+
+
+@pytest.mark.slow
+def test_shipped_weights_are_small(shipped: SpeechModel) -> None:
+    assert SHIPPED.stat().st_size < 4_000_000
+    assert shipped.look_ahead_ms <= 160
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["sadtalker_chinese_news.wav", "sadtalker_deyu.wav", "sadtalker_fayu.wav", "ditto_audio.wav"]
+)
+def test_real_speech_opens_and_closes_at_plausible_rates(shipped: SpeechModel, data_dir: Path, name: str) -> None:
+    pytest.importorskip("av")
+    from engine.training.audio import read_audio
+
+    track = shipped.offline(read_audio(data_dir / "speech" / name)[: 16_000 * 10])
+    rest = shipped.basis.rest
+    gap = track.displacement[:, 66] - track.displacement[:, 62] + (rest[66] - rest[62])
+    opening = np.linalg.norm(gap, axis=1)[track.speaking > 0.9]
+    assert 0.04 < opening.mean() < 0.16
+    assert 0.10 < np.percentile(opening, 98) < 0.32
+    turns = np.sum((opening[1:-1] > opening[:-2]) & (opening[1:-1] >= opening[2:]))
+    assert 1.5 < turns / (len(opening) / 50) < 8.0

@@ -1,0 +1,94 @@
+"""Targets: labials close, rounding rounds, loudness opens, pauses rest."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.errors import ShapeError
+from engine.speech.controls import CONTROLS
+from engine.training.articulation import articulate, blend, loudness_db, speech_level_db
+from engine.training.visemes import UNKNOWN, VISEMES, VOWELS, letters, visemes_of
+from engine.training.voices import SILENCE, Phone
+
+pytestmark = pytest.mark.unit
+
+JAW, CLOSE, PUCKER = (CONTROLS.index(name) for name in ("jaw", "close", "pucker"))
+
+
+def _word(*sounds: str, length: float = 0.1) -> tuple[Phone, ...]:
+    return tuple(Phone(sound, index * length, (index + 1) * length) for index, sound in enumerate(sounds))
+
+
+@pytest.mark.parametrize("labial", ["m", "b", "p"])
+@pytest.mark.parametrize("length", [0.05, 0.08, 0.15])
+def test_labials_close_between_open_vowels(labial: str, length: float) -> None:
+    controls = blend(_word("a", labial, "a", length=length), int(3 * length * 50) + 1)
+    middle = round(1.5 * length * 50)
+    assert controls[middle - 1 : middle + 2, CLOSE].max() > 0.9
+    assert controls[round(0.5 * length * 50), CLOSE] < 0.35
+
+
+def test_open_vowels_open_wider_than_close_ones() -> None:
+    jaws = {vowel: blend(_word("t", vowel, "t"), 15)[7, JAW] for vowel in "aɛəiu"}
+    assert jaws["a"] > jaws["ɛ"] > jaws["ə"] > jaws["i"]
+    assert jaws["a"] > 2 * jaws["u"]
+
+
+def test_rounding_starts_before_the_round_vowel() -> None:
+    round_word, plain_word = blend(_word("s", "t", "u"), 15), blend(_word("s", "t", "i"), 15)
+    assert round_word[12, PUCKER] > 0.5
+    assert round_word[7, PUCKER] > plain_word[7, PUCKER] + 0.05
+
+
+def test_a_pause_rests() -> None:
+    controls = blend((Phone("a", 0.0, 0.2), Phone(SILENCE, 0.2, 1.5)), 75)
+    assert controls[40:, JAW].max() < 0.02
+
+
+def _sound(gains: NDArray[np.float64]) -> NDArray[np.float32]:
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal(len(gains)) * gains).astype(np.float32)
+
+
+def test_louder_syllables_open_wider() -> None:
+    gains = np.repeat([0.02, 0.1], 8_000)
+    phones = (Phone("a", 0.0, 0.5), Phone("a", 0.5, 1.0))
+    controls = articulate(_sound(gains), phones)
+    assert controls.shape == (50, len(CONTROLS))
+    assert controls[35, JAW] > 1.3 * controls[12, JAW]
+    assert controls.max() <= 1.0
+
+
+def test_level_of_the_recording_does_not_matter() -> None:
+    gains = np.repeat([0.02, 0.1, 0.05], 8_000)
+    phones = (Phone("a", 0.0, 0.5), Phone("e", 0.5, 1.0), Phone("o", 1.0, 1.5))
+    loud, quiet = articulate(_sound(gains), phones), articulate(_sound(gains / 10), phones)
+    np.testing.assert_allclose(loud, quiet, atol=0.01)
+
+
+def test_loudness_counts_frames_and_refuses_stereo() -> None:
+    assert loudness_db(np.zeros(3_300, np.float32), 11).shape == (11,)
+    with pytest.raises(ShapeError, match="mono"):
+        loudness_db(np.zeros((2, 100), np.float32), 1)
+
+
+def test_the_level_leaves_pauses_out() -> None:
+    level = np.array([-80.0] * 50 + [-20.0] * 50, np.float32)
+    phones = (Phone(SILENCE, 0.0, 1.0), Phone("a", 1.0, 2.0))
+    assert speech_level_db(level, phones) == pytest.approx(-20.0)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "found"), [("tʃʰ", "tʃ"), ("aɪ", "aɪ"), ("iː", "i"), ("ˈɛ", "ɛ"), ("ã", "a"), ("d͡ʒ", "dʒ"), ("M", "m")]
+)
+def test_marks_are_stripped_from_symbols(symbol: str, found: str) -> None:
+    assert letters(symbol) == found
+
+
+def test_unknown_symbols_leave_the_word_to_their_neighbours() -> None:
+    assert visemes_of("☃") == (UNKNOWN,)
+    assert UNKNOWN.jaw_strength < min(viseme.jaw_strength for viseme in VISEMES.values())
+
+
+def test_every_vowel_has_a_viseme() -> None:
+    assert set(VISEMES) >= VOWELS

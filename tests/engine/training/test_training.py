@@ -1,0 +1,197 @@
+"""Training: configuration, augmentation, losses, and a run that learns, stops and resumes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import BadInputError, ShapeError
+from engine.speech.controls import CONTROLS, FaceBasis, activations
+from engine.speech.network import NetworkConfig, SpeechNet
+from engine.speech.whisper import WhisperEncoder
+from engine.training import dsp, loop
+from engine.training.augment import AugmentConfig, augment, change_speed
+from engine.training.config import TrainConfig, read_config
+from engine.training.dataset import Item, Pool, Sampler, build_pool
+from engine.training.evaluation import opening_of
+
+pytestmark = pytest.mark.unit
+
+TINY = TrainConfig(
+    steps=6, batch=4, window_s=1.0, segment_s=1.2, checkpoint_steps=3, network=NetworkConfig(content=8, width=8, memory=8)
+)
+
+
+def _basis() -> FaceBasis:
+    rng = np.random.default_rng(0)
+    move = 0.1 * rng.standard_normal((len(CONTROLS), 68, 3))
+    return FaceBasis(np.zeros((68, 3), np.float32), move.astype(np.float32))
+
+
+def _pool() -> Pool:
+    rng = np.random.default_rng(1)
+    controls = np.repeat(rng.random((4, 10, len(CONTROLS))), 10, axis=1)
+    inputs = rng.standard_normal((4, 100, 390)) * 0.1
+    inputs[:, :, : len(CONTROLS)] += controls
+    return Pool(inputs.astype(np.float16), controls.astype(np.float16))
+
+
+def _items() -> list[Item]:
+    rng = np.random.default_rng(2)
+    return [
+        Item(voice, rng.standard_normal(32_000).astype(np.float32) * 0.1, np.full((100, len(CONTROLS)), 0.3, np.float32))
+        for voice in ("a", "b")
+    ]
+
+
+def test_a_run_learns(tmp_path: Path) -> None:
+    config = replace(TINY, steps=60, learning_rate=1e-2, input_noise=0.0)
+    losses: list[float] = []
+    loop.train(_pool(), _basis(), config, tmp_path, lambda text, share: losses.append(float(text.split()[3])))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = loop.train(_pool(), _basis(), TINY, tmp_path / "whole")
+
+    class _Stop(Exception):
+        pass
+
+    def stop(text: str, share: float) -> None:
+        if text.startswith("step 5 "):
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        loop.train(_pool(), _basis(), TINY, tmp_path / "cut", stop)
+    resumed = loop.train(_pool(), _basis(), TINY, tmp_path / "cut")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    loop.train(_pool(), _basis(), TINY, tmp_path)
+    with pytest.raises(BadInputError, match="begin anew"):
+        loop.train(_pool(), _basis(), replace(TINY, network=NetworkConfig(content=9, width=8, memory=8)), tmp_path)
+
+
+def test_activations_of_training_and_product_agree() -> None:
+    controls = np.random.default_rng(0).random((5, len(CONTROLS))).astype(np.float32)
+    torch.testing.assert_close(loop.activations(torch.from_numpy(controls)), torch.from_numpy(activations(controls)))
+
+
+def test_the_answer_is_read_late() -> None:
+    config = replace(TINY.network, delay=3)
+    network = SpeechNet(config).eval()
+    objective = loop.Objective(_basis())
+    inputs = torch.randn(1, 50, 390)
+    with torch.inference_mode():
+        answer = network(inputs, network.initial_state())
+        wanted = torch.cat([answer[:, 3:], torch.rand(1, 3, len(CONTROLS))], dim=1)
+        losses = loop.losses_of(network, loop.Batch(inputs, wanted), objective)
+    assert losses.total(TINY).item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_rate_warms_up_and_ends_at_zero() -> None:
+    config = TrainConfig(steps=100, learning_rate=1.0)
+    rates = [loop.learning_rate(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.01
+
+
+def test_segments_are_reproducible_and_shaped() -> None:
+    first = Sampler(_items(), 1.0, AugmentConfig(), 5).segments(2)
+    again = Sampler(_items(), 1.0, AugmentConfig(), 5).segments(2)
+    assert first[0].shape == (2, 100, 83)
+    assert first[1].shape == (2, 50, len(CONTROLS))
+    np.testing.assert_array_equal(first[0], again[0])
+
+
+def test_a_pool_is_kept_on_disk(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = WhisperEncoder(layers=1).eval().requires_grad_(False)
+    pool = build_pool(_items(), encoder, tmp_path, 2, 1.0, AugmentConfig(), 0, at_once=2)
+    assert pool.seconds == pytest.approx(2 * 0.96, abs=0.1)
+    stamp = next(tmp_path.glob("part-*.npz")).stat().st_mtime_ns
+    again = build_pool([], encoder, tmp_path, 2, 1.0, AugmentConfig(), 0, at_once=2)
+    assert next(tmp_path.glob("part-*.npz")).stat().st_mtime_ns == stamp
+    batch, twin = (p.batch(3, 20, np.random.default_rng(0)) for p in (pool, again))
+    torch.testing.assert_close(batch.inputs, twin.inputs)
+    assert batch.inputs.shape == (3, 20, 390)
+
+
+def test_nothing_to_train_on_is_said() -> None:
+    with pytest.raises(BadInputError, match="no recordings"):
+        Sampler([], 1.0, AugmentConfig(), 0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_augmentation_keeps_time_and_range(seed: int) -> None:
+    times = np.arange(16_000)
+    burst = np.where((times > 6_000) & (times < 10_000), np.sin(times / 5), 0.0).astype(np.float32)
+    babble = np.random.default_rng(9).standard_normal(16_000).astype(np.float32)
+    config = AugmentConfig(lowest_snr_db=15.0)
+    out = augment(burst, babble, np.random.default_rng(seed), config)
+    assert out.shape == burst.shape and np.isfinite(out).all() and np.abs(out).max() <= 1.0
+    energy = np.convolve(np.square(out), np.ones(800), mode="same")
+    assert 5_500 < int(energy.argmax()) < 11_500
+
+
+def test_speed_changes_length_and_pitch() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000).astype(np.float32)
+    fast = change_speed(tone, 1.25)
+    assert len(fast) == 12_800
+    spectrum = np.abs(np.fft.rfft(fast[2_000:10_000]))
+    assert int(spectrum.argmax()) * 16_000 / 8_000 == pytest.approx(250, abs=4)
+
+
+def test_resampling_keeps_a_tone_and_refuses_nothing_less() -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(24_000) / 24_000).astype(np.float32)
+    wanted = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    np.testing.assert_allclose(dsp.resample(tone, 16_000)[500:-500], wanted[500:-500], atol=0.02)
+    with pytest.raises(ShapeError):
+        dsp.resample(np.zeros((2, 2), np.float32), 4)
+
+
+def test_smoothing_keeps_the_sum_and_convolution_is_causal() -> None:
+    pulse = np.zeros(101, np.float32)
+    pulse[50] = 1.0
+    assert dsp.smooth(pulse, 3.0).sum() == pytest.approx(1.0, abs=1e-5)
+    out = dsp.convolve(pulse, np.array([1.0, 0.5], np.float32))
+    np.testing.assert_allclose(out[49:53], [0, 1, 0.5, 0], atol=1e-6)
+
+
+def test_configuration_files(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text("steps = 7\nheld_out = ['x']\n[network]\nmemory = 32\n[augment]\nroom = 1\n")
+    config = read_config(path)
+    assert (config.steps, config.held_out, config.network.memory, config.augment.room) == (7, ("x",), 32, 1)
+    assert read_config(None) == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz = 1", "unknown keys"),
+        ("steps = 'many'", "expected int"),
+        ("steps = 0", "at least 1"),
+        ("[augment]\nroom = 2.0", "share"),
+        ("window_s = 30.0", "window_s"),
+        ("steps = ", "not a configuration"),
+    ],
+)
+def test_wrong_configuration_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=message):
+        read_config(path)
+
+
+def test_opening_is_measured_between_the_inner_lips() -> None:
+    rest = np.zeros((68, 3), np.float32)
+    rest[66, 1] = 0.02
+    moved = np.zeros((1, 68, 3), np.float32)
+    moved[0, 66, 1] = 0.1
+    assert opening_of(moved, rest)[0] == pytest.approx(0.12)
