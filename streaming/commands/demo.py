@@ -11,7 +11,7 @@ from streaming.ingest.file import probe_video
 from streaming.ingest.sound import read_sound
 from streaming.timeline import Timeline
 
-PRESENTER = Path(__file__).resolve().parents[1] / "presenter"
+PRESENTER = Path(__file__).resolve().parents[1] / "demo_data"
 """The shipped clip, its speaker's profile and the speech: `presenter.mp4`, `presenter.safetensors`, `speech.flac`."""
 
 
