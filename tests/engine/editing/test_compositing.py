@@ -26,7 +26,7 @@ def test_mask_covers_mouth_and_chin_and_not_the_eyes() -> None:
     target = seen(opened(neutral_head(), 0.2)).points
     mask = lower_face_mask(watched, target, REGION)[0, 0]
 
-    def at(point: np.ndarray) -> float:  # type: ignore[type-arg]
+    def at(point: np.ndarray) -> float:
         return float(mask[int(point[1]) - REGION.top, int(point[0]) - REGION.left])
 
     assert at(watched.points[48:68].mean(0)) == 1.0

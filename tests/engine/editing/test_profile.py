@@ -85,7 +85,7 @@ def test_asking_inverts_the_measured_response(profile: SpeakerProfile, small: Mo
     renderer = SpeakerRenderer(profile, small)
     target = profile.mouth_mean + np.array([0.3, 0.05, 0.0, 0.2, 0.1, 0.0, 0.0, 0.1])
 
-    def shown(asked: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def shown(asked: np.ndarray) -> np.ndarray:
         return profile.response_at_zero + profile.response @ (asked - profile.mouth_mean)
 
     better = np.abs(shown(renderer.asked(target)) - target)

@@ -1,0 +1,60 @@
+"""The perceptual distance: against figures of the original package, and its rules."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.editing.perceptual import PerceptualLoss
+from engine.errors import ShapeError, WeightsFormatError
+
+
+def _pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    noise = torch.Generator().manual_seed(0)
+    a = torch.rand(1, 3, 96, 80, generator=noise) * 2 - 1
+    return a, (a + 0.3 * torch.randn(1, 3, 96, 80, generator=noise)).clamp(-1, 1)
+
+
+@pytest.mark.slow
+def test_equals_the_original_package(weights: Callable[[str], Path]) -> None:
+    """Distances that the package `stlpips-pytorch` 0.0.2 itself gave for these pictures (its version 0.1 scaling)."""
+    found = PerceptualLoss(weights("stlpips-vgg"))(*_pictures())
+    assert float(found) == pytest.approx(0.012079904787242413, rel=1e-4)
+
+
+@pytest.mark.unit
+def test_equal_pictures_have_no_distance(perceptual: PerceptualLoss) -> None:
+    """Zero for a picture and itself, more for a noisier one."""
+    a, b = _pictures()
+    assert float(perceptual(a, a)) == 0.0
+    assert 0 < float(perceptual(a, 0.5 * (a + b))) < float(perceptual(a, b))
+
+
+@pytest.mark.unit
+def test_mask_chooses_where_it_looks(perceptual: PerceptualLoss) -> None:
+    """A difference in the right half does not count under a mask of the left half."""
+    a, _ = _pictures()
+    b = a.clone()
+    b[..., 60:] *= -1
+    left = torch.zeros(1, 1, 96, 80)
+    left[..., :24] = 1
+    assert float(perceptual(a, b, left)) < 0.05 * float(perceptual(a, b))
+
+
+@pytest.mark.unit
+def test_fewer_stages_give_fewer_features(perceptual: PerceptualLoss) -> None:
+    """A call may cut the network shorter than it was made."""
+    a, _ = _pictures()
+    assert [len(perceptual.features(a, n)) for n in (1, 3, None)] == [1, 3, 4]
+
+
+@pytest.mark.unit
+def test_other_weights_and_shapes_are_refused(perceptual: PerceptualLoss, tmp_path: Path) -> None:
+    """Each with what was expected."""
+    with pytest.raises(ShapeError, match=r"expected \[B,3,H,W\]"):
+        perceptual.features(torch.zeros(1, 1, 96, 80))
+    other = tmp_path / "other.pth"
+    torch.save({"weight": torch.zeros(1)}, other)
+    with pytest.raises(WeightsFormatError, match="shift-tolerant VGG16"):
+        PerceptualLoss(other)

@@ -1,0 +1,270 @@
+"""A session: order, waiting for speech, passing through, fading in; with the real parts in the slow test."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import engine.dubber as dubber_module
+from engine.dubber import SPEECH_RATE, Dubber, DubConfig, EditedFrame
+from engine.editing.compositing import Patch
+from engine.editing.editor import Edit, EditState
+from engine.editing.profile import SpeakerProfile
+from engine.errors import BadInputError, ShapeError
+from engine.media import AudioChunk, VideoFrame
+from engine.speech.track import SpeechFrame
+from engine.tracking.pose import HeadPose
+from engine.tracking.tracker import Reason, TrackedFace, TrackResult
+
+RATE = 25
+
+
+class ScriptedTracker:
+    """Says what a script says of each frame."""
+
+    def __init__(self, script: list[tuple[Reason, bool, float]]) -> None:
+        """Takes (reason, cut, yaw) of each frame."""
+        self.script: Iterator[tuple[Reason, bool, float]] = iter(script)
+
+    def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+        """The next line of the script."""
+        reason, cut, yaw = next(self.script)
+        if reason != "ok":
+            return TrackResult(None, reason, cut)
+        pose = HeadPose(np.eye(3), yaw, 0.0, 0.0, np.zeros(3), 40.0)
+        points = np.zeros((68, 3), np.float32)
+        return TrackResult(TrackedFace(points, pose, np.zeros((4, 2)), 40.0, 1.0, points), "ok", cut)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+
+class ScriptedSpeech:
+    """Speech that is there as far as it was pushed, less a look-ahead of 0.1 s."""
+
+    def __init__(self) -> None:
+        """No sound yet."""
+        self.samples = 0
+        self.ended = False
+
+    def stream(self) -> "ScriptedSpeech":
+        """Itself."""
+        return self
+
+    @property
+    def ready_until_s(self) -> float:
+        """Pushed time less the look-ahead."""
+        return self.samples / SPEECH_RATE - 0.1
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        """Count samples."""
+        self.samples += len(samples)
+
+    def end_input(self) -> None:
+        """Remember it."""
+        self.ended = True
+
+    def at(self, seconds: float) -> SpeechFrame:
+        """A displacement that tells its time."""
+        return SpeechFrame(np.full((68, 3), seconds, np.float32), 1.0)
+
+
+class RecordingEditor:
+    """Notes what it is asked; its patch is one white pixel with the asked strength."""
+
+    def __init__(self) -> None:
+        """Nothing asked yet."""
+        self.asked: list[tuple[float, float, bool]] = []
+
+    def edit(
+        self,
+        rgb: NDArray[np.uint8],
+        face: TrackedFace,
+        displacement: NDArray[np.float32],
+        strength: float,
+        effort: int,
+        state: EditState,
+    ) -> Edit:
+        """Note time, strength and whether the state is fresh."""
+        fresh = not state.drift.any()
+        self.asked.append((float(displacement[0, 0]), strength, fresh))
+        state.drift = np.ones(8)
+        patch = Patch(np.full((1, 1, 3), 255, np.float32), np.full((1, 1), strength, np.float32), 0, 0)
+        return Edit(patch, np.zeros((68, 2), np.float32), {"render": 1.0})
+
+
+Session = Callable[..., tuple[Dubber, RecordingEditor]]
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Makes a session whose tracker, speech and editor are scripted."""
+
+    def make(
+        script: list[tuple[Reason, bool, float]], config: DubConfig | None = None
+    ) -> tuple[Dubber, RecordingEditor]:
+        editor = RecordingEditor()
+        monkeypatch.setattr(dubber_module, "_networks", lambda: _Nothing())
+        monkeypatch.setattr(dubber_module, "SpeakerRenderer", lambda *_: None)
+        monkeypatch.setattr(dubber_module, "FrameEditor", lambda *_: editor)
+        monkeypatch.setattr(dubber_module, "create_tracker", lambda _: ScriptedTracker(script))
+        return Dubber(None, config, ScriptedSpeech()), editor  # type: ignore[arg-type]
+
+    return make
+
+
+class _Nothing:
+    generator = statistics = perceptual = mesh = None
+
+
+def frame(index: int) -> VideoFrame:
+    """A dark frame."""
+    return VideoFrame.from_rgb(np.full((16, 16, 3), 40, np.uint8), pts=index, time_base=Fraction(1, RATE))
+
+
+def sound(seconds: float) -> AudioChunk:
+    """Silence."""
+    samples = np.zeros(round(seconds * SPEECH_RATE), np.float32)
+    return AudioChunk(samples, SPEECH_RATE, 0, Fraction(1, SPEECH_RATE))
+
+
+@pytest.mark.unit
+def test_frames_wait_for_their_speech(session: Session) -> None:
+    """A frame comes out as soon as its own time and the look-ahead are heard, in order, once."""
+    dubber, editor = session([("ok", i == 0, 0.0) for i in range(5)])
+    for index in range(5):
+        dubber.push_video(frame(index))
+    assert dubber.ready() == []
+    dubber.push_audio(sound(0.19))
+    assert [item.source.pts for item in dubber.ready()] == [0, 1, 2]
+    dubber.end_audio()
+    assert [item.source.pts for item in dubber.ready()] == [3, 4]
+    assert dubber.ready() == []
+    assert [round(seconds * RATE) for seconds, _, _ in editor.asked] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.unit
+def test_end_of_video_needs_no_more_speech(session: Session) -> None:
+    """Pictures that still wait come out."""
+    dubber, _ = session([("ok", True, 0.0)])
+    dubber.push_video(frame(0))
+    dubber.end_video()
+    assert len(dubber.ready()) == 1
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("reason", ["no_face", "turned_away", "too_small", "covered", "cut"])
+def test_unusable_frames_pass_through(session: Session, reason: Reason) -> None:
+    """The very frame that came in goes out, with the tracker's reason; the state is forgotten."""
+    dubber, editor = session([("ok", True, 0.0), ("ok", False, 0.0), (reason, False, 0.0), ("ok", False, 0.0)])
+    dubber.end_audio()
+    for index in range(4):
+        dubber.push_video(frame(index))
+    done = dubber.ready()
+    assert [item.edited for item in done] == [True, True, False, True]
+    assert done[2].frame is done[2].source
+    assert done[2].reason == reason
+    assert done[2].effort == 0
+    assert [fresh for _, _, fresh in editor.asked] == [True, False, True]
+
+
+@pytest.mark.unit
+def test_edit_fades_in_after_a_lost_face(session: Session) -> None:
+    """At once at the start and at a cut; over `fade_ms` when the face comes back."""
+    script: list[tuple[Reason, bool, float]] = [("ok", True, 0.0), ("no_face", False, 0.0)]
+    script.extend([("ok", False, 0.0)] * 5)
+    script.append(("ok", True, 0.0))
+    dubber, editor = session(script, DubConfig(fade_ms=160))
+    dubber.end_audio()
+    for index in range(len(script)):
+        dubber.push_video(frame(index))
+    dubber.ready()
+    assert [round(strength, 2) for _, strength, _ in editor.asked] == [1, 0.25, 0.5, 0.75, 1, 1, 1]
+
+
+@pytest.mark.unit
+def test_edit_fades_out_as_the_face_turns_away(session: Session) -> None:
+    """Full up to 38 degrees, nothing at 45."""
+    dubber, editor = session([("ok", True, 30.0), ("ok", False, -41.5), ("ok", False, 45.0)])
+    dubber.end_audio()
+    for index in range(3):
+        dubber.push_video(frame(index))
+    dubber.ready()
+    assert [round(strength, 2) for _, strength, _ in editor.asked] == [1, 0.5, 0]
+
+
+@pytest.mark.unit
+def test_speech_at_another_rate_is_refused(session: Session) -> None:
+    """The message says what is expected."""
+    dubber, _ = session([])
+    chunk = AudioChunk(np.zeros(10, np.float32), 44100, 0, Fraction(1, 44100))
+    with pytest.raises(ShapeError, match="16000 Hz"):
+        dubber.push_audio(chunk)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("values", [{"effort": -1}, {"effort": 1000}, {"fade_ms": -1.0}])
+def test_settings_out_of_range_are_refused(values: dict[str, float]) -> None:
+    """Each names the setting."""
+    with pytest.raises(BadInputError, match=next(iter(values))):
+        DubConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.unit
+def test_unknown_quality_is_refused() -> None:
+    """Before any work is done."""
+    with pytest.raises(BadInputError, match="unknown quality"):
+        dubber_module.enroll([], quality="best")
+
+
+def _faces(data_dir: Path) -> Iterator[VideoFrame]:
+    from streaming.ingest.file import probe_video, read_video
+
+    return read_video(probe_video(data_dir / "clips" / "vrt_face2.mp4"), 0.0, 0.4)
+
+
+@pytest.mark.slow
+def test_enrol_and_dub_a_real_face(
+    data_dir: Path, weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ten frames through every real part: the profile survives its file, edits stay inside their masks, mouths move."""
+    from engine.editing.enrolment import EnrolConfig
+    from engine.editing.inversion import InversionConfig
+    from engine.editing.tuning import TuningConfig
+
+    for name in ("mobilestylegan-synthesis-xml", "stlpips-vgg", "mesh"):
+        weights(name)
+    short = EnrolConfig("draft", 8, InversionConfig(shared_steps=2, row_steps=1), TuningConfig(steps=4))
+    monkeypatch.setattr(EnrolConfig, "preset", classmethod(lambda cls, quality: short))
+    stages: list[str] = []
+    profile = dubber_module.enroll(_faces(data_dir), progress=lambda what, done, total: stages.append(what))
+    assert list(dict.fromkeys(stages)) == [
+        "looking at the speaker", "finding the face", "learning the face", "measuring the mouth",
+    ]  # fmt: skip
+    path = tmp_path / "speaker.safetensors"
+    profile.save(path)
+    done = _dub(SpeakerProfile.load(path), data_dir)
+    assert len(done) == 10
+    assert all(item.edited and item.effort == 2 for item in done)
+    for item in done:
+        assert item.mask is not None
+        share = np.zeros((item.frame.height, item.frame.width), np.float32)
+        top, left = item.mask_origin
+        share[top : top + item.mask.shape[0], left : left + item.mask.shape[1]] = item.mask
+        changed = item.frame.planes[0] != item.source.planes[0]
+        assert changed[share > 0.9].mean() > 0.3
+        assert not changed[share == 0].any()
+
+
+def _dub(profile: SpeakerProfile, data_dir: Path) -> list[EditedFrame]:
+    dubber = Dubber(profile, DubConfig(effort=2))
+    noise = np.random.default_rng(0).normal(0, 0.1, SPEECH_RATE).astype(np.float32)
+    dubber.push_audio(AudioChunk(noise, SPEECH_RATE, 0, Fraction(1, SPEECH_RATE)))
+    dubber.end_audio()
+    for item in _faces(data_dir):
+        dubber.push_video(item)
+    dubber.end_video()
+    return dubber.ready()
