@@ -47,9 +47,7 @@ CLIPS: Final = (
     Clip("vrt_face1", "clips/vrt_face1.mp4", "clips/vrt_face1.mp4", 60),
     Clip("styletalk_feifeili", "clips/styletalk_feifeili_clip1.mp4", "speech/styletalk_feifeili_clip1.wav"),
     Clip("vrt_face2", "clips/vrt_face2.mp4", "clips/vrt_face2.mp4"),
-    Clip(
-        "sadtalker_KatieHill", "clips/sadtalker_WDA_KatieHill_000.mp4", "clips/sadtalker_WDA_KatieHill_000.mp4"
-    ),
+    Clip("sadtalker_KatieHill", "clips/sadtalker_WDA_KatieHill_000.mp4", "clips/sadtalker_WDA_KatieHill_000.mp4"),
 )
 """The six clips of the figure `speech_r`."""
 
@@ -62,7 +60,7 @@ def measure_opening(path: Path) -> tuple[Series, Series]:
     with av.open(str(path)) as source:
         for frame in source.decode(video=0):
             seconds = float(frame.time or 0.0)
-            found = tracker.track(frame.to_ndarray(format="rgb24"), seconds).face
+            found = tracker.track(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), seconds).face
             times.append(seconds)
             if found is None:
                 openings.append(float("nan"))

@@ -89,7 +89,7 @@ class MouthGate:
         self._up = FRAME_MS / config.attack_ms
         self._down = FRAME_MS / config.release_ms
         self._ahead = ahead
-        self._seen: deque[bool] = deque([False] * (self._hold + self._onset), self._hold + self._onset + ahead)
+        self._seen: deque[bool] = deque([False] * (self._hold + self._onset - 1), self._hold + self._onset + ahead)
         self._position = 0.0
 
     def push(self, decision: bool) -> float | None:

@@ -65,7 +65,7 @@ class PresenterConfig:
     """Seed of the face."""
     truncation: float = 0.65
     """How far from the average face it is drawn, 0 ... 1."""
-    steps: int = 20
+    steps: int = 25
     """Optimisation steps of every move."""
     sentences: tuple[str, ...] = (
         "Good afternoon.",
@@ -90,6 +90,10 @@ class PresenterConfig:
     """Largest slow nod, in parts of the move (6 degrees)."""
     beat_amount: float = 0.3
     """Largest nod with the voice, likewise."""
+    liveliness: float = 1.6
+    """Gain of the mouth's movement over that of quiet speech."""
+    parting: float = 0.7
+    """Power applied to the amounts of the mouth: lips part late on the way from closed to open, which this makes up."""
     roll_deg: float = 1.0
     """Largest lean."""
     sway: float = 0.012
@@ -133,7 +137,8 @@ def amounts(config: PresenterConfig, speech: Speech, basis: FaceBasis) -> dict[s
     """Amount of every move in every frame, [T] each, by the move's name."""
     activation = mouth_activations()
     moves = np.stack([basis.move(active) for active in activation.values()]).astype(np.float64)
-    mouth = mouth_amounts(mouth_displacement(speech, basis, config.frames), moves)
+    wanted = config.liveliness * mouth_displacement(speech, basis, config.frames)
+    mouth = mouth_amounts(wanted, moves) ** config.parting
     found = {name: mouth[:, index] for index, name in enumerate(activation)}
     found["right"] = config.yaw_amount * wander(config.frames, config.seed)
     found["down"] = config.pitch_amount * wander(config.frames, config.seed + 1)
@@ -242,8 +247,8 @@ def make_presenter(
     return True
 
 
-def _part(text: str) -> tuple[int, int]:
-    """`k/n` as numbers."""
+def make_part(text: str) -> tuple[int, int]:
+    """The part that a text `k/n` names, as (k, n)."""
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and int(number) < int(count)):
         raise BadInputError(f"part {text!r}; expected K/N with K from 0 to N - 1, such as 0/2")
@@ -261,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
     def told(line: str, share: float) -> None:
         sys.stderr.write(f"\r{share:4.0%} {line:60}")
 
-    written = make_presenter(args.out, args.work, told, part=_part(args.part))
+    written = make_presenter(args.out, args.work, told, part=make_part(args.part))
     sys.stdout.write(f"\n{args.out}\n" if written else "\nthe other parts are not finished yet\n")
 
 

@@ -24,14 +24,14 @@ from engine.speech.controls import CONTROLS, FaceBasis
 from engine.tracking.landmarks import mesh_to_68
 from engine.tracking.mesh import MESH_SIZE, MeshNet
 from engine.tracking.pose import HeadPose, head_pose
+from engine.training.presenter_paint import paint_mouth
 
 CROP: Final = (16, 24, 232)
 """Left, top and side of the part of the 256-px coarse picture that the mesh looks at."""
 
+_STRESS: Final = 5.0
 _PIXEL_WEIGHT, _PERCEPTUAL_WEIGHT, _PRIOR_WEIGHT = 3.0, 4.0, 0.01
 _LEARNING_RATE: Final = 0.09
-_PART_WEIGHT: Final = 1.0
-_INNER_LIPS: Final = slice(60, 68)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +43,28 @@ class Move:
         rows: rows of W+ that may change, first and behind last.
         displacement: [68,3] head frame, units of the IOD; where points go. Ignored when `turn_deg` is set.
         weights: [68] how much each point counts.
-        free: ellipses (x, y, half width, half height) in parts of the picture that may change at no cost.
+        stressed: ellipses (x, y, half width, half height) in parts of the picture that count more than the rest.
         turn_deg: yaw and pitch to add, for a move of the whole head.
-        part_lips: what lies between the inner lips must not look like lips (the mesh alone is content with thick ones).
+        paint: a painted picture of the mouth leads the way (the mesh alone is content with thick lips).
     """
 
     name: str
     rows: tuple[int, int]
     displacement: NDArray[np.float32]
     weights: NDArray[np.float32]
-    free: tuple[tuple[float, float, float, float], ...] = ()
+    stressed: tuple[tuple[float, float, float, float], ...] = ()
     turn_deg: tuple[float, float] | None = None
-    part_lips: bool = False
+    paint: bool = False
 
 
-_MOUTH_FREE: Final = ((0.5, 0.76, 0.19, 0.20),)
+_MOUTH: Final = ((0.5, 0.76, 0.19, 0.20),)
 
 
 def mouth_activations() -> dict[str, NDArray[np.float32]]:
     """Face-unit activations of the mouth moves by name, in order of `CONTROLS`."""
     wanted = {
         "open": {"jaw": 0.5, "lower_down": 0.1},
-        "wide": {"jaw": 0.25, "stretch": 0.5, "lower_down": 0.5, "upper_up": 0.25},
+        "wide": {"jaw": 0.4, "stretch": 0.6, "lower_down": 0.5, "upper_up": 0.4},
         "round": {"jaw": 0.18, "funnel": 0.5, "pucker": 0.6},
     }
     return {
@@ -76,9 +76,9 @@ def mouth_activations() -> dict[str, NDArray[np.float32]]:
 def face_moves(basis: FaceBasis) -> list[Move]:
     """All moves, three of the mouth and two turns of the head; `basis` says how face units move landmarks."""
     weights = np.full(68, 0.3, np.float32)
-    weights[48:60], weights[60:68], weights[5:12] = 1.5, 3.0, 0.5
+    weights[48:68], weights[5:12] = 1.5, 0.5
     moves = [
-        Move(name, (3, 12), basis.move(active), weights, _MOUTH_FREE, part_lips=True)
+        Move(name, (3, 12), basis.move(active), weights, _MOUTH, paint=True)
         for name, active in mouth_activations().items()
     ]
     still, even = np.zeros((68, 3), np.float32), np.ones(68, np.float32)
@@ -117,36 +117,15 @@ def target_points(move: Move, mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     return moved
 
 
-def keep_mask(move: Move, size: int) -> Tensor:
-    """[1,1,size,size]: 1 where the picture shall stay, 0 where it may change; with soft edges."""
+def stress(move: Move, size: int) -> Tensor:
+    """[1,1,size,size]: how much every place of the picture counts; soft edges."""
     axis = (torch.arange(size) + 0.5) / size
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     mask = torch.ones(size, size)
-    for cx, cy, rx, ry in move.free:
+    for cx, cy, rx, ry in move.stressed:
         radius = (((x - cx) / rx).square() + ((y - cy) / ry).square()).sqrt()
-        mask = mask * ((radius - 0.9) / 0.2).clamp(0.0, 1.0)
+        mask = mask + _STRESS * ((1.1 - radius) / 0.2).clamp(0.0, 1.0)
     return mask[None, None]
-
-
-def inside(points: NDArray[np.float64], size: int) -> Tensor:
-    """[1,size,size]: 1 inside a convex outline of [N,2] px, clockwise as seen, with an edge two pixels soft."""
-    axis = torch.arange(size) + 0.5
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    depth = torch.full((size, size), float("inf"))
-    for (ax, ay), (bx, by) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        length = max(1e-6, float(np.hypot(bx - ax, by - ay)))
-        depth = torch.minimum(depth, ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / length)
-    return (depth * 0.5).clamp(0.0, 1.0)[None]
-
-
-def lip_likeness(picture: Tensor, gap: Tensor) -> Tensor:
-    """How red and how bright the picture is where the lips should be parted: dark passes, and so do greyish teeth.
-
-    picture: [B,3,H,W] in -1...1; gap: [1,H,W], 1 between the lips.
-    """
-    red = picture[:, 0] - (picture[:, 1] + picture[:, 2]) / 2
-    excess = functional.relu(red - 0.12) + 0.3 * functional.relu(picture.mean(1) + 0.2)
-    return (excess * gap).sum() / gap.sum().clamp_min(1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +167,12 @@ class Solver:
         iod = head_pose(rest).iod_px
         target = torch.from_numpy(target_points(move, rest)).float()[:, :2]
         weight = torch.from_numpy(move.weights)[:, None]
-        keep = keep_mask(move, 128)
-        gap = inside(target[_INNER_LIPS].double().numpy(), self.model.coarse_resolution)
+        keep = stress(move, 128)
         with torch.no_grad():
-            still = functional.avg_pool2d(self.model.coarse(self.neutral[None]), 2)
+            still = self.model.coarse(self.neutral[None])
+            if move.paint:
+                still = paint_mouth(still, mesh_to_68(rest)[:, :2], target.double().numpy())
+            still = functional.avg_pool2d(still, 2)
             features = self.perceptual.features(still)
         first, behind = move.rows
         count = 1 if share else behind - first
@@ -210,8 +191,6 @@ class Solver:
             prior = offset.square().sum() / count
             hold = 0.15 if turning else 1.0
             loss = 0.05 * landmark + hold * (_PERCEPTUAL_WEIGHT * alike + _PIXEL_WEIGHT * near) + _PRIOR_WEIGHT * prior
-            if move.part_lips:
-                loss = loss + _PART_WEIGHT * lip_likeness(picture, gap)
             (offset.grad,) = torch.autograd.grad(loss, offset)
             optimiser.step()
             if told:

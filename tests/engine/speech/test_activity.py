@@ -78,4 +78,4 @@ def test_decisions_do_not_depend_on_the_cut() -> None:
 @pytest.mark.parametrize(("field", "value"), [("aggressiveness", 4), ("release_ms", 0)])
 def test_wrong_settings_are_refused(field: str, value: int) -> None:
     with pytest.raises(BadInputError, match=field):
-        ActivityConfig(**{field: value})  # type: ignore[arg-type]  # one int field at a time
+        ActivityConfig(**{field: value})

@@ -39,7 +39,7 @@ def model() -> SpeechModel:
 
 
 @pytest.mark.unit
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 24_000), max_size=8))
 def test_stream_equals_offline_for_any_cut(model: SpeechModel, cuts: list[int]) -> None:
     sound = np.concatenate([_voice(1.0), np.zeros(8_000, np.float32)])

@@ -132,7 +132,7 @@ def test_mel_filters_have_unit_area_and_rising_centres() -> None:
     centres = filters.argmax(dim=1)
     assert bool((centres[1:] >= centres[:-1]).all())
     areas = filters[20:].sum(dim=1) * 40.0
-    torch.testing.assert_close(areas, torch.ones(60), atol=0.05, rtol=0)
+    torch.testing.assert_close(areas, torch.ones(60), atol=0.15, rtol=0)
 
 
 @pytest.mark.slow

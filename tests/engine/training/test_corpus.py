@@ -78,10 +78,11 @@ def test_gaps_between_words_go_to_their_neighbours_and_pauses_stay() -> None:
 def test_recognised_phones_are_cut_by_pauses() -> None:
     sound = np.concatenate([np.full(8_000, 0.1), np.zeros(8_000), np.full(8_000, 0.1)]).astype(np.float32)
     quiet = pauses(sound)
-    assert quiet == [(pytest.approx(0.5), pytest.approx(1.0))]
+    assert np.allclose(quiet, [(0.5, 1.0)])
     phones = with_pauses([Phone("m", 0.1, 0.2), Phone("a", 0.2, 0.9), Phone("o", 0.95, 1.4)], quiet, 1.5)
     assert [(phone.ipa, round(phone.start, 2), round(phone.end, 2)) for phone in phones] == [
-        (SILENCE, 0.0, 0.1), ("m", 0.1, 0.2), ("a", 0.2, 0.5), (SILENCE, 0.5, 1.0), ("o", 1.0, 1.4), (SILENCE, 1.4, 1.5),
+        (SILENCE, 0.0, 0.1), ("m", 0.1, 0.2), ("a", 0.2, 0.5), (SILENCE, 0.5, 1.0), ("o", 1.0, 1.4),
+        (SILENCE, 1.4, 1.5),
     ]  # fmt: skip
 
 

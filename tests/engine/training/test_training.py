@@ -14,13 +14,18 @@ from engine.speech.whisper import WhisperEncoder
 from engine.training import dsp, loop
 from engine.training.augment import AugmentConfig, augment, change_speed
 from engine.training.config import TrainConfig, read_config
-from engine.training.dataset import Item, Pool, Sampler, build_pool
+from engine.training.dataset import Batch, Item, Pool, Sampler, build_pool
 from engine.training.evaluation import opening_of
 
 pytestmark = pytest.mark.unit
 
 TINY = TrainConfig(
-    steps=6, batch=4, window_s=1.0, segment_s=1.2, checkpoint_steps=3, network=NetworkConfig(content=8, width=8, memory=8)
+    steps=6,
+    batch=4,
+    window_s=1.0,
+    segment_s=1.2,
+    checkpoint_steps=3,
+    network=NetworkConfig(content=8, width=8, memory=8),
 )
 
 
@@ -41,7 +46,9 @@ def _pool() -> Pool:
 def _items() -> list[Item]:
     rng = np.random.default_rng(2)
     return [
-        Item(voice, rng.standard_normal(32_000).astype(np.float32) * 0.1, np.full((100, len(CONTROLS)), 0.3, np.float32))
+        Item(
+            voice, rng.standard_normal(32_000).astype(np.float32) * 0.1, np.full((100, len(CONTROLS)), 0.3, np.float32)
+        )
         for voice in ("a", "b")
     ]
 
@@ -89,7 +96,7 @@ def test_the_answer_is_read_late() -> None:
     with torch.inference_mode():
         answer = network(inputs, network.initial_state())
         wanted = torch.cat([answer[:, 3:], torch.rand(1, 3, len(CONTROLS))], dim=1)
-        losses = loop.losses_of(network, loop.Batch(inputs, wanted), objective)
+        losses = loop.losses_of(network, Batch(inputs, wanted), objective)
     assert losses.total(TINY).item() == pytest.approx(0.0, abs=1e-9)
 
 
