@@ -5,11 +5,13 @@ import sys
 from typing import Final
 
 from engine.errors import LivedubError
+from kernels.memory import keep_large_blocks
 
 BENCHMARKS: Final = {
     "quality": "dubs clips with speech and measures every figure of a run",
     "report": "writes the table of measured quality again",
     "judge": "measures the judge itself: its noise, and that it sees known edits",
+    "region": "region render against the full picture: equality and time",
     "speech": "measures the opening predicted from sound against real lips",
 }
 """Name (also of the module) -> what it does. Each module has `main(arguments) -> exit status`."""
@@ -32,4 +34,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_large_blocks()
     sys.exit(main(sys.argv[1:]))

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TextIO
 
 from engine.errors import LivedubError
+from kernels.memory import keep_large_blocks
 from streaming.commands import demo, doctor, dub, enroll, train, weights
 from streaming.commands.common import Context
 from streaming.engines import Engine, LocalEngine
@@ -45,6 +46,8 @@ def main(
 ) -> int:
     """Run one command and give its exit status; the last four arguments are for tests and host programs."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        keep_large_blocks()
     args = build_parser().parse_args(words)
     screen = Screen(args.json, stdout or sys.stdout, stderr or sys.stderr)
     context = Context(screen, engine or LocalEngine(), stdin or sys.stdin, shlex.join(["livedub", *words]))

@@ -1,0 +1,90 @@
+"""Region render against the full picture, in one run: equal pixels inside, and how much faster.
+
+`python -m bench region [--rounds N] [--out FILE]`: the default generator and the region that is edited; forward passes
+alone and forward with the gradient for w, interleaved, so that other work on the machine strikes all of them alike.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.machine import header, write_json
+from engine.editing.enrolment import REGION
+from engine.generators import load_default_generator
+from engine.generators.mobile import MobileStyleGAN
+
+OUT: Final = Path(__file__).with_name("results") / "region.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write the figures as JSON; gives the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=12, help="timed rounds of all four")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args(arguments)
+    generator = load_default_generator()
+    with torch.no_grad():
+        w = generator.mapping(torch.randn(1, generator.width, generator=torch.Generator().manual_seed(0)))
+    code = w[:, None].repeat(1, generator.rows, 1)
+    figures = compare(generator, code, options.rounds)
+    write_json(options.out, {**header("python -m bench region"), "threads": torch.get_num_threads(), **figures})
+    sys.stdout.write(
+        f"largest difference inside {figures['max_abs_difference']:.1e}; forward {figures['speedup_forward']:.1f} "
+        f"times, step {figures['speedup_step']:.1f} times as fast; wrote {options.out}\n"
+    )
+    return 0
+
+
+def compare(generator: MobileStyleGAN, code: Tensor, rounds: int) -> dict[str, Any]:
+    """Difference and times of both renders.
+
+    Args:
+        generator: the generator.
+        code: [1,R,512] W+.
+        rounds: timed rounds; one more before them warms up.
+    """
+    with torch.no_grad():
+        inside = generator.synthesis(code)[:, :, REGION.slices[0], REGION.slices[1]]
+        difference = float((inside - generator.region(code, REGION)).abs().max())
+    works: dict[str, Callable[[], None]] = {
+        "full_forward": lambda: _forward(generator.synthesis, code),
+        "region_forward": lambda: _forward(lambda w: generator.region(w, REGION), code),
+        "full_step": lambda: _step(generator.synthesis, code),
+        "region_step": lambda: _step(lambda w: generator.region(w, REGION), code),
+    }
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for index in range(rounds + 1):
+        for name, work in works.items():
+            begin = time.perf_counter()
+            work()
+            if index:
+                times[name].append((time.perf_counter() - begin) * 1000)
+    middle = {name: float(np.median(values)) for name, values in times.items()}
+    return {
+        "region": {"top": REGION.top, "left": REGION.left, "height": REGION.height, "width": REGION.width},
+        "rounds": rounds,
+        "max_abs_difference": difference,
+        "times_ms": {
+            name: {f"p{q}": round(float(np.percentile(values, q)), 2) for q in (50, 95, 99)}
+            for name, values in times.items()
+        },
+        "speedup_forward": round(middle["full_forward"] / middle["region_forward"], 2),
+        "speedup_step": round(middle["full_step"] / middle["region_step"], 2),
+    }
+
+
+def _forward(render: Callable[[Tensor], Tensor], code: Tensor) -> None:
+    with torch.no_grad():
+        render(code)
+
+
+def _step(render: Callable[[Tensor], Tensor], code: Tensor) -> None:
+    w = code.clone().requires_grad_(True)
+    render(w).square().mean().backward()  # type: ignore[no-untyped-call]
