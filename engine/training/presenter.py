@@ -65,8 +65,10 @@ class PresenterConfig:
     """Seed of the face."""
     truncation: float = 0.65
     """How far from the average face it is drawn, 0 ... 1."""
-    steps: int = 25
-    """Optimisation steps of every move."""
+    mouth_steps: int = 25
+    """Optimisation steps of a move of the mouth."""
+    turn_steps: int = 20
+    """Optimisation steps of a turn of the head."""
     sentences: tuple[str, ...] = (
         "Good afternoon.",
         "The harbour is calm today, and the last ferry leaves at half past five.",
@@ -124,11 +126,13 @@ def solved_moves(
     for index, move in enumerate(moves):
         if move.name in offsets:
             continue
+        turning = move.turn_deg is not None
+        steps = config.turn_steps if turning else config.mouth_steps
 
-        def hear(name: str, step: int, error: float, done: int = index) -> None:
-            told(f"move {name}: error {error:.2f}", (done + (step + 1) / config.steps) / len(moves))
+        def hear(name: str, step: int, error: float, done: int = index, steps: int = steps) -> None:
+            told(f"move {name}: error {error:.2f}", (done + (step + 1) / steps) / len(moves))
 
-        offsets[move.name] = solver.solve(move, config.steps, hear).contiguous()
+        offsets[move.name] = solver.solve(move, steps, hear, share=turning).contiguous()
         save_file(offsets, file)
     return offsets
 
