@@ -26,9 +26,9 @@ LIP_FALL_S: Final = 0.055
 """The same for rounding and spreading."""
 CLOSE_FALL_S: Final = 0.020
 """The same for closures and for the lip against the teeth."""
-LOUDNESS_DB: Final = 25.0
-"""Decibels above the speaker's level at which the jaw opens ten times as far (6 dB: 1.7 times)."""
-LOUDNESS_LIMITS_DB: Final = (-16.0, 6.5)
+LOUDNESS_DB: Final = 18.0
+"""Decibels above the speaker's level at which the jaw opens ten times as far (4 dB: 1.7 times)."""
+LOUDNESS_LIMITS_DB: Final = (-16.0, 4.0)
 """Range in which loudness acts."""
 
 _FALLS = np.array([JAW_FALL_S, CLOSE_FALL_S] + [LIP_FALL_S] * 5 + [CLOSE_FALL_S] * 2)

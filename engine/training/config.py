@@ -16,13 +16,13 @@ from engine.training.augment import AugmentConfig
 class TrainConfig:
     """One training run."""
 
-    steps: int = 1200
+    steps: int = 450
     """Optimiser steps."""
-    batch: int = 32
+    batch: int = 24
     """Windows per step."""
     segment_s: float = 20.0
     """Length of an encoded segment of the pool, seconds."""
-    segments: int = 640
+    segments: int = 368
     """Segments in the pool."""
     window_s: float = 6.0
     """Length of a training window, seconds."""

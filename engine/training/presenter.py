@@ -47,6 +47,7 @@ from engine.training.presenter_motion import (
     mouth_amounts,
     mouth_displacement,
     nods,
+    parted,
     wander,
 )
 from engine.training.recordings import HibariVoice
@@ -94,8 +95,8 @@ class PresenterConfig:
     """Largest nod with the voice, likewise."""
     liveliness: float = 1.6
     """Gain of the mouth's movement over that of quiet speech."""
-    parting: float = 0.7
-    """Power applied to the amounts of the mouth: lips part late on the way from closed to open, which this makes up."""
+    parting: float = 0.5
+    """Power applied to the mouth's opening: generated lips part late on the way, which this makes up."""
     roll_deg: float = 1.0
     """Largest lean."""
     sway: float = 0.012
@@ -142,8 +143,9 @@ def amounts(config: PresenterConfig, speech: Speech, basis: FaceBasis) -> dict[s
     activation = mouth_activations()
     moves = np.stack([basis.move(active) for active in activation.values()]).astype(np.float64)
     wanted = config.liveliness * mouth_displacement(speech, basis, config.frames)
-    mouth = mouth_amounts(wanted, moves) ** config.parting
+    mouth = mouth_amounts(wanted, moves)
     found = {name: mouth[:, index] for index, name in enumerate(activation)}
+    found["open"] = parted(found["open"], config.parting)
     found["right"] = config.yaw_amount * wander(config.frames, config.seed)
     found["down"] = config.pitch_amount * wander(config.frames, config.seed + 1)
     found["down"] += config.beat_amount * nods(speech, config.frames)

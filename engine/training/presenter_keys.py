@@ -64,7 +64,6 @@ def mouth_activations() -> dict[str, NDArray[np.float32]]:
     """Face-unit activations of the mouth moves by name, in order of `CONTROLS`."""
     wanted = {
         "open": {"jaw": 0.5, "lower_down": 0.1},
-        "wide": {"jaw": 0.4, "stretch": 0.6, "lower_down": 0.5, "upper_up": 0.4},
         "round": {"jaw": 0.18, "funnel": 0.5, "pucker": 0.6},
     }
     return {
@@ -74,7 +73,7 @@ def mouth_activations() -> dict[str, NDArray[np.float32]]:
 
 
 def face_moves(basis: FaceBasis) -> list[Move]:
-    """All moves, three of the mouth and two turns of the head; `basis` says how face units move landmarks."""
+    """All moves, two of the mouth and two turns of the head; `basis` says how face units move landmarks."""
     weights = np.full(68, 0.3, np.float32)
     weights[48:68], weights[5:12] = 1.5, 0.5
     moves = [

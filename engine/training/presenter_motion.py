@@ -103,6 +103,12 @@ def mouth_amounts(wanted: NDArray[np.float64], moves: NDArray[np.float64]) -> ND
     return np.minimum(best, _LARGEST)
 
 
+def parted(opening: NDArray[np.float64], power: float, rest: float = 0.02) -> NDArray[np.float64]:
+    """Raises small openings by a power that keeps 0 at 0 and 1 at 1 and is gentle near `rest`, so that rest stays calm."""
+    least = rest**power
+    return ((opening + rest) ** power - least) / ((1.0 + rest) ** power - least)
+
+
 def blinks(frames: int, seconds: Sequence[float]) -> NDArray[np.float64]:
     """How far the lids are closed in every frame, [T] in 0...1, with blinks that begin at `seconds`."""
     closed = np.zeros(frames)
