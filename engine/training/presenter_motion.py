@@ -104,7 +104,7 @@ def mouth_amounts(wanted: NDArray[np.float64], moves: NDArray[np.float64]) -> ND
 
 
 def parted(opening: NDArray[np.float64], power: float, rest: float = 0.02) -> NDArray[np.float64]:
-    """Raises small openings by a power that keeps 0 at 0 and 1 at 1 and is gentle near `rest`, so that rest stays calm."""
+    """Raises small openings by a power that keeps 0 at 0 and 1 at 1, gently near `rest`: a mouth at rest stays calm."""
     least = rest**power
     return ((opening + rest) ** power - least) / ((1.0 + rest) ** power - least)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import ShapeError
 from engine.training.recordings import optional_module
 
-TEXT: Final = "Live dubbing keeps the picture, and changes the words. What you hear now was never filmed."
+TEXT: Final = "Live dubbing keeps the picture, and changes the words. This line was never filmed."
 """What the demo makes the presenter say; other words than its own track."""
 
 SAMPLE_RATE: Final = 24_000
