@@ -36,18 +36,19 @@ from engine.speech.model import load_speech_model
 from engine.tracking.alignment import warp
 from engine.tracking.landmarks import mesh_to_68
 from engine.tracking.mesh import MeshNet
+from engine.tracking.pose import head_pose
 from engine.training.audio import SAMPLE_RATE
 from engine.training.presenter_keys import Solver, face_moves, look, mixed, mouth_activations
 from engine.training.presenter_lids import close_lids
 from engine.training.presenter_motion import (
     FPS,
     Speech,
+    amounts_for,
     blinks,
     joined,
     mouth_amounts,
     mouth_displacement,
     nods,
-    parted,
     wander,
 )
 from engine.training.recordings import HibariVoice
@@ -56,6 +57,9 @@ Told = Callable[[str, float], None]
 """Called with a line of text and the share done, 0 ... 1."""
 
 COMMENT: Final = "Synthetic: this person does not exist and the voice is a speech synthesiser's (made by livedub)."
+
+TRIED: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Amounts at which the opening of the lips is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,8 @@ class PresenterConfig:
     """Largest nod with the voice, likewise."""
     liveliness: float = 1.6
     """Gain of the mouth's movement over that of quiet speech."""
-    parting: float = 0.5
-    """Power applied to the mouth's opening: generated lips part late on the way, which this makes up."""
+    widest: float = 0.85
+    """Largest amount of the widest mouth."""
     roll_deg: float = 1.0
     """Largest lean."""
     sway: float = 0.012
@@ -133,23 +137,36 @@ def solved_moves(
         def hear(name: str, step: int, error: float, done: int = index, steps: int = steps) -> None:
             told(f"move {name}: error {error:.2f}", (done + (step + 1) / steps) / len(moves))
 
-        offsets[move.name] = solver.solve(move, steps, hear, share=turning).contiguous()
+        offsets[move.name] = solver.solve(move, steps, hear, turning, offsets.get(move.after)).contiguous()
         save_file(offsets, file)
     return offsets
 
 
-def amounts(config: PresenterConfig, speech: Speech, basis: FaceBasis) -> dict[str, NDArray[np.float64]]:
-    """Amount of every move in every frame, [T] each, by the move's name."""
+def response(solver: Solver, offset: Tensor) -> list[float]:
+    """Opening of the lips in IOD at every amount of `TRIED`, as the mesh sees it."""
+    rest = head_pose(solver.rest())
+    with torch.no_grad():
+        codes = torch.stack([solver.neutral + amount * offset for amount in TRIED])
+        points = mesh_to_68(look(solver.mesh, solver.model.coarse(codes)))[..., :2]
+    return [float(gap) / rest.iod_px for gap in (points[:, 62] - points[:, 66]).norm(dim=1)]
+
+
+def amounts(
+    config: PresenterConfig, speech: Speech, basis: FaceBasis, measured: list[float]
+) -> dict[str, NDArray[np.float64]]:
+    """Amount of every move in every frame, [T] each, by the move's name; `measured` is the `response` of "gape"."""
     activation = mouth_activations()
-    moves = np.stack([basis.move(active) for active in activation.values()]).astype(np.float64)
+    moves = np.stack([basis.move(activation[name]) for name in ("gape", "round")]).astype(np.float64)
     wanted = config.liveliness * mouth_displacement(speech, basis, config.frames)
     mouth = mouth_amounts(wanted, moves)
-    found = {name: mouth[:, index] for index, name in enumerate(activation)}
-    found["open"] = parted(found["open"], config.parting)
-    found["right"] = config.yaw_amount * wander(config.frames, config.seed)
-    found["down"] = config.pitch_amount * wander(config.frames, config.seed + 1)
-    found["down"] += config.beat_amount * nods(speech, config.frames)
-    return found
+    openings = mouth[:, 0] * (moves[0, 66, 1] - moves[0, 62, 1])
+    return {
+        "gape": amounts_for(openings, TRIED, measured, config.widest),
+        "round": mouth[:, 1],
+        "right": config.yaw_amount * wander(config.frames, config.seed),
+        "down": config.pitch_amount * wander(config.frames, config.seed + 1)
+        + config.beat_amount * nods(speech, config.frames),
+    }
 
 
 def view(config: PresenterConfig, frame: int, resolution: int) -> NDArray[np.float64]:
@@ -237,7 +254,7 @@ def make_presenter(
     solver = Solver(model, statistics, MeshNet(weights.path("mesh")), perceptual, neutral)
     offsets = solved_moves(config, solver, basis, work / "moves.safetensors", told)
     speech = joined(list(HibariVoice(config.sentences).utterances()), config.lead_s, config.gap_s, config.seconds)
-    curves = amounts(config, speech, basis)
+    curves = amounts(config, speech, basis, response(solver, offsets["gape"]))
     files = [work / "frames" / f"{index:04d}.npy" for index in range(config.frames)]
     for index in range(part[0], config.frames, part[1]):
         if not files[index].exists():

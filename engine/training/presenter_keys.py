@@ -45,6 +45,7 @@ class Move:
         weights: [68] how much each point counts.
         stressed: ellipses (x, y, half width, half height) in parts of the picture that count more than the rest.
         turn_deg: yaw and pitch to add, for a move of the whole head.
+        after: name of the move whose offset the search begins with; none when empty.
         paint: a painted picture of the mouth leads the way (the mesh alone is content with thick lips).
     """
 
@@ -55,6 +56,7 @@ class Move:
     stressed: tuple[tuple[float, float, float, float], ...] = ()
     turn_deg: tuple[float, float] | None = None
     paint: bool = False
+    after: str = ""
 
 
 _MOUTH: Final = ((0.5, 0.76, 0.19, 0.20),)
@@ -64,6 +66,7 @@ def mouth_activations() -> dict[str, NDArray[np.float32]]:
     """Face-unit activations of the mouth moves by name, in order of `CONTROLS`."""
     wanted = {
         "open": {"jaw": 0.5, "lower_down": 0.1},
+        "gape": {"jaw": 0.85, "lower_down": 0.2},
         "round": {"jaw": 0.18, "funnel": 0.5, "pucker": 0.6},
     }
     return {
@@ -73,11 +76,11 @@ def mouth_activations() -> dict[str, NDArray[np.float32]]:
 
 
 def face_moves(basis: FaceBasis) -> list[Move]:
-    """All moves, two of the mouth and two turns of the head; `basis` says how face units move landmarks."""
+    """All moves, three of the mouth and two turns of the head; `basis` says how face units move landmarks."""
     weights = np.full(68, 0.3, np.float32)
     weights[48:68], weights[5:12] = 1.5, 0.5
     moves = [
-        Move(name, (3, 12), basis.move(active), weights, _MOUTH, paint=True)
+        Move(name, (3, 12), basis.move(active), weights, _MOUTH, paint=True, after="open" if name == "gape" else "")
         for name, active in mouth_activations().items()
     ]
     still, even = np.zeros((68, 3), np.float32), np.ones(68, np.float32)
@@ -152,7 +155,12 @@ class Solver:
         return points.double().numpy()
 
     def solve(
-        self, move: Move, steps: int, told: Callable[[str, int, float], None] | None = None, share: bool = False
+        self,
+        move: Move,
+        steps: int,
+        told: Callable[[str, int, float], None] | None = None,
+        share: bool = False,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Offset [R,D] of a move at full strength.
 
@@ -161,6 +169,7 @@ class Solver:
             steps: optimisation steps.
             told: hears (name, step, mean error of the weighted points in hundredths of the IOD).
             share: all rows get the same offset (surer for turns, which all rows agree on).
+            start: offset [R,D] to begin the search with.
         """
         rest = self.rest()
         iod = head_pose(rest).iod_px
@@ -175,7 +184,10 @@ class Solver:
             features = self.perceptual.features(still)
         first, behind = move.rows
         count = 1 if share else behind - first
-        offset = torch.zeros(count, self.statistics.basis.shape[0], requires_grad=True)
+        offset = torch.zeros(count, self.statistics.basis.shape[0])
+        if start is not None:
+            offset = self.statistics.encode(self.statistics.mean + start[first : first + count])
+        offset.requires_grad_(True)
         optimiser = torch.optim.Adam([offset], lr=_LEARNING_RATE, betas=(0.8, 0.99))
         turning = move.turn_deg is not None
         for step in range(steps):

@@ -25,6 +25,7 @@ BLINK: Final = (0.0, 0.45, 1.0, 0.9, 0.6, 0.3, 0.1)
 
 _MOUTH: Final = slice(48, 68)
 _LARGEST: Final = 1.1
+_VISIBLE: Final = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,25 @@ def mouth_amounts(wanted: NDArray[np.float64], moves: NDArray[np.float64]) -> ND
     return np.minimum(best, _LARGEST)
 
 
-def parted(opening: NDArray[np.float64], power: float, rest: float = 0.02) -> NDArray[np.float64]:
-    """Raises small openings by a power that keeps 0 at 0 and 1 at 1, gently near `rest`: a mouth at rest stays calm."""
-    least = rest**power
-    return ((opening + rest) ** power - least) / ((1.0 + rest) ** power - least)
+def amounts_for(
+    openings: NDArray[np.float64], tried: Sequence[float], measured: Sequence[float], most: float
+) -> NDArray[np.float64]:
+    """Amounts of a move that give wanted openings of the lips: generated lips part late and not evenly.
+
+    Args:
+        openings: [T] wanted, in IOD; 0 is the mouth at rest.
+        tried: rising amounts above 0, in parts of the move.
+        measured: opening at each, in IOD. Those below a visible gap are skipped: there the mesh only guesses.
+        most: largest amount.
+
+    Raises:
+        BadInputError: no amount that was tried opens the lips.
+    """
+    visible = [(gap, amount) for amount, gap in zip(tried, measured, strict=True) if gap > _VISIBLE]
+    if not visible:
+        raise BadInputError(f"openings {list(measured)} at amounts {list(tried)}; expected one above {_VISIBLE} IOD")
+    gaps = np.maximum.accumulate([0.0, *(gap for gap, _ in visible)])
+    return np.minimum(np.interp(openings, gaps, [0.0, *(amount for _, amount in visible)]), most)
 
 
 def blinks(frames: int, seconds: Sequence[float]) -> NDArray[np.float64]:

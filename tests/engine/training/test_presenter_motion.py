@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import BadInputError, ShapeError
-from engine.training.presenter_motion import FPS, Speech, blinks, joined, mouth_amounts, nods, wander
+from engine.training.presenter_motion import FPS, Speech, amounts_for, blinks, joined, mouth_amounts, nods, wander
 from engine.training.voices import Phone, Utterance
 
 pytestmark = pytest.mark.unit
@@ -57,6 +57,18 @@ def test_amounts_are_never_negative_and_bounded() -> None:
 def test_shapes_of_displacements_are_checked() -> None:
     with pytest.raises(ShapeError, match=r"\[T,68,3\]"):
         mouth_amounts(np.zeros((4, 20, 3)), moves())
+
+
+def test_openings_are_reached_through_what_was_measured() -> None:
+    tried, measured = (0.2, 0.4, 0.6, 1.0), (0.01, 0.04, 0.12, 0.2)
+    wanted = np.array([0.0, 0.02, 0.04, 0.08, 0.2, 0.9])
+    found = amounts_for(wanted, tried, measured, most=0.9)
+    np.testing.assert_allclose(found, [0.0, 0.2, 0.4, 0.5, 0.9, 0.9])
+
+
+def test_a_move_that_opens_nothing_is_refused() -> None:
+    with pytest.raises(BadInputError, match="expected one above"):
+        amounts_for(np.zeros(3), (0.5, 1.0), (0.0, 0.01), most=1.0)
 
 
 def test_blink_closes_wholly_and_opens_again() -> None:
