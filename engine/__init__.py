@@ -10,7 +10,7 @@ A host program with its own transport needs nothing else::
         show(edited.frame)
 """
 
-from engine.dubber import DubConfig, Dubber, EditedFrame, enroll
+from engine.dubber import Dubber, DubConfig, EditedFrame, enroll
 from engine.editing.profile import SpeakerProfile
 from engine.errors import (
     BackendError,

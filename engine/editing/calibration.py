@@ -16,9 +16,11 @@ from engine.editing.rendering import SpeakerRenderer
 from engine.tracking.mesh import MeshNet
 from engine.tracking.tracker import TrackedFace
 
-_DELTA: Final = 1.0
-_SHARPEST: Final = 1.6
-_TRIES: Final = (0.0, 0.4, 0.8, 1.2, 1.6)
+_TRIES: Final = (0.0, 0.3, 0.6, 0.9)
+"""Shares of sharpening that are tried: more brings out the generator's own grid."""
+_LAPLACIAN_GAIN: Final = 20.0
+"""Variance of the Laplacian of white noise over its variance: 4 * 4 + 4."""
+_GRAIN_LIMIT: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,51 +40,58 @@ def measure_response(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Jacobian of the shown mouth numbers with respect to the asked-for ones, by finite differences, mean of frames.
 
-    Each number is moved towards the clip's mean, by one unit at least, so that no frame leaves the clip's range.
+    Mouths are moved along the principal axes of the clip's own mouths, by one standard deviation, towards the mean:
+    that is where they will be asked for.
 
     Returns:
         [8,8] shown per asked, and [8] what is shown when the mean mouth is asked for.
     """
     profile = renderer.profile
+    spread, axes = np.linalg.eigh(profile.mouth_covariance)
+    moves = axes * np.sqrt(spread)
     jacobians, shown, asked = [], [], []
     for done, sample in enumerate(samples):
         seen = sample.observation
         features = profile.features(seen)
         mask = lower_face_mask(seen, seen.points, profile.region)
         meter = MouthMeter(mesh, sample.rgb, sample.face, seen, profile.region, mask)
+        mouth = renderer.held(seen.mouth)
+        signs = np.where((mouth - profile.mouth_mean) @ moves > 0, -1.0, 1.0)
         with torch.no_grad():
-            start = meter.mouth(renderer.region(renderer.anchor(features, seen.mouth)))
-            columns = []
-            for index in range(len(seen.mouth)):
-                sign = 1.0 if seen.mouth[index] <= profile.mouth_mean[index] else -1.0
-                moved = seen.mouth.copy()
-                moved[index] += sign * _DELTA
-                columns.append(
-                    (meter.mouth(renderer.region(renderer.anchor(features, moved))) - start) / (sign * _DELTA)
-                )
-        jacobians.append(np.stack(columns, axis=1))
+            start = meter.mouth(renderer.region(renderer.anchor(features, mouth)))
+            changes = [
+                meter.mouth(renderer.region(renderer.anchor(features, mouth + sign * move))) - start
+                for sign, move in zip(signs, moves.T, strict=True)
+            ]
+        jacobians.append(np.stack(changes, axis=1) @ np.linalg.inv(moves * signs))
         shown.append(start)
-        asked.append(seen.mouth)
+        asked.append(mouth)
         progress(done + 1, len(samples))
-    response: NDArray[np.float64] = np.mean(jacobians, axis=0)
+    response = np.mean(jacobians, axis=0)
     offsets = [s - response @ (a - profile.mouth_mean) for s, a in zip(shown, asked, strict=True)]
-    at_zero: NDArray[np.float64] = np.mean(offsets, axis=0)
+    at_zero = np.mean(offsets, axis=0)
     return response, at_zero
 
 
-def measure_sharpening(renderer: SpeakerRenderer, samples: Sequence[Sample]) -> float:
-    """Share of high frequencies to add so that the clip's own mouths, rendered, are as sharp as filmed.
+def measure_sharpness(renderer: SpeakerRenderer, samples: Sequence[Sample]) -> tuple[float, float]:
+    """What makes the clip's own mouths, rendered, as sharp as filmed: sharpening first, then the clip's noise.
 
     Sharpness is the variance of the Laplacian inside the mask at the frame's own resolution (Pech-Pacheco et al. 2000).
+
+    Returns:
+        Share of high frequencies to add, and standard deviation of the noise to add in grey levels.
     """
-    ratios = np.array([[_sharpness_ratio(renderer, sample, share) for share in _TRIES] for sample in samples])
-    curve = np.median(ratios, axis=0)
-    if curve[0] >= 1 or curve[-1] <= curve[0]:
-        return 0.0
-    return float(np.interp(1.0, np.maximum.accumulate(curve), _TRIES)) if curve[-1] > 1 else _SHARPEST
+    pairs = np.array([[_sharpness(renderer, sample, share) for share in _TRIES] for sample in samples])
+    curve = np.maximum.accumulate(np.median(pairs[:, :, 0] / pairs[:, :, 1], axis=0))
+    if curve[0] >= 1:
+        return 0.0, 0.0
+    share = float(np.interp(1.0, curve, _TRIES))
+    missing = float(np.median(pairs[:, 0, 1])) * max(0.0, 1.0 - float(curve[-1]))
+    return share, min(_GRAIN_LIMIT, float(np.sqrt(missing / _LAPLACIAN_GAIN)))
 
 
-def _sharpness_ratio(renderer: SpeakerRenderer, sample: Sample, share: float) -> float:
+def _sharpness(renderer: SpeakerRenderer, sample: Sample, share: float) -> tuple[float, float]:
+    """Variance of the Laplacian of the rendered and of the filmed mouth."""
     profile, seen = renderer.profile, sample.observation
     region = profile.region
     mask = lower_face_mask(seen, seen.points, region)
@@ -93,8 +102,8 @@ def _sharpness_ratio(renderer: SpeakerRenderer, sample: Sample, share: float) ->
         patch = to_frame(picture, mask, seen, region, (sample.rgb.shape[0], sample.rgb.shape[1]))
     height, width = patch.mask.shape
     own = sample.rgb[patch.top : patch.top + height, patch.left : patch.left + width].astype(np.float32)
-    inside = patch.mask > 0.9
-    return _laplacian_variance(patch.rgb, inside) / max(_laplacian_variance(own, inside), 1e-6)
+    inside = patch.mask > 0.5
+    return _laplacian_variance(patch.rgb, inside), max(_laplacian_variance(own, inside), 1e-6)
 
 
 def _laplacian_variance(rgb: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:

@@ -28,6 +28,10 @@ _JAW_WEIGHT: Final = 2.0
 _DRIFT: Final = 0.15
 """Share of a frame's leftover mouth error that the next frames begin with."""
 _DRIFT_LIMIT: Final = 1.0
+_NEWTON_SHARE: Final = 0.6
+"""Share of a Gauss-Newton step that is taken: a full one would carry the mesh's own noise into the picture."""
+_BEYOND: Final = 0.15
+"""How far beyond the widest mouth of the clip a target may open, as a share of the clip's range."""
 
 
 @dataclass
@@ -102,7 +106,7 @@ class FrameEditor:
         profile = self.profile
         rest = mouth_shape(profile.rest_head)[OPENING]
         wanted = mouth_shape(displacement)[OPENING]
-        most = profile.mouth_high[OPENING] + 0.35 * (profile.mouth_high[OPENING] - profile.mouth_low[OPENING])
+        most = profile.mouth_high[OPENING] + _BEYOND * (profile.mouth_high[OPENING] - profile.mouth_low[OPENING])
         share = 1.0 if rest + wanted <= most or wanted <= 0 else max(0.0, (most - rest) / wanted)
         head = observation.head.copy()
         head[MOVED_POINTS] = profile.rest_head[MOVED_POINTS] + share * displacement[MOVED_POINTS]
@@ -146,7 +150,9 @@ class FrameEditor:
             with stopwatch(times, "correct"), torch.no_grad():
                 missing = wanted - meter.mouth(picture)
                 state.drift = np.clip(state.drift + _DRIFT * missing, -_DRIFT_LIMIT, _DRIFT_LIMIT)
-                w = self._renderer.anchor(features, self._renderer.held(asked + self._renderer.step(missing)))
+                w = self._renderer.anchor(
+                    features, self._renderer.held(asked + _NEWTON_SHARE * self._renderer.step(missing))
+                )
                 picture = self._renderer.region(w)
         if effort > 1:
             with stopwatch(times, "refine"):
@@ -158,7 +164,7 @@ class FrameEditor:
         with stopwatch(times, "composite"), torch.no_grad():
             picture = sharpen(match_colour(picture, source, mask), self.profile.sharpening)
             height, width = rgb.shape[:2]
-            patch = to_frame(picture, mask * strength, seen, region, (height, width))
+            patch = to_frame(picture, mask * strength, seen, region, (height, width), self.profile.grain)
         return Edit(patch, target.astype(np.float32), times)
 
     def _refined(self, problem: RefineProblem, predicted: Tensor, steps: int, state: EditState) -> Tensor:

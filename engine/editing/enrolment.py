@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.editing.calibration import Sample, measure_response, measure_sharpening
+from engine.editing.calibration import Sample, measure_response, measure_sharpness
 from engine.editing.features import MOUTH_COUNT, FeatureModel
 from engine.editing.inversion import InversionConfig, invert
 from engine.editing.mouth import OPENING, mouth_shape, rest_face
@@ -39,6 +39,8 @@ REGION: Final = Region(608, 304, 416, 416)
 _LEAST_FRAMES: Final = 5
 _CALIBRATION_FRAMES: Final = 6
 _STORED: Final = 320
+_COVARIANCE_FLOOR: Final = 0.04
+"""Variance that every mouth number has at least, in its unit squared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,8 @@ def enroll_speaker(
         response=np.eye(MOUTH_COUNT),
         response_at_zero=mean,
         mouth_mean=mean,
+        mouth_covariance=np.cov(mouths.T) + _COVARIANCE_FLOOR * np.eye(MOUTH_COUNT),
+        grain=0.0,
         sharpening=0.0,
         weights=changed,
         preview=np.zeros((1, 1, 3), np.uint8),
@@ -250,7 +254,8 @@ def _calibrated(profile: SpeakerProfile, parts: EnrolParts, seen: list[_Seen], r
         renderer, parts.mesh, samples, lambda done, total: report("measuring the mouth", done, total)
     )
     profile = replace(profile, response=response, response_at_zero=at_zero)
-    return replace(profile, sharpening=measure_sharpening(renderer, samples))
+    sharpening, grain = measure_sharpness(renderer, samples)
+    return replace(profile, sharpening=sharpening, grain=grain)
 
 
 def _notes(
@@ -276,6 +281,7 @@ def _notes(
         "opening_range_iod": round(spread, 4),
         "opening_response": round(float(profile.response[OPENING, OPENING]), 3),
         "sharpening": round(profile.sharpening, 3),
+        "grain": round(profile.grain, 2),
         "seconds": round(seconds, 1),
         "verdicts": verdicts,
     }

@@ -21,7 +21,9 @@ from engine.generators.protocol import Region
 
 PROFILE_VERSION: Final = 1
 _KIND: Final = "livedub speaker profile"
-_ARRAYS: Final = ("rest_head", "mouth_low", "mouth_high", "response", "response_at_zero")
+_ARRAYS: Final = (
+    "rest_head", "mouth_low", "mouth_high", "mouth_mean", "mouth_covariance", "response", "response_at_zero",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class SpeakerProfile:
     """[8] mouth numbers measured when the clip's mean mouth is asked for."""
     mouth_mean: NDArray[np.float64]
     """[8] the clip's mean mouth: mouth features are differences from it."""
+    mouth_covariance: NDArray[np.float64]
+    """[8,8] how the mouth numbers go together in the clip, with a floor: which combinations are this person's."""
+    grain: float
+    """Standard deviation of the clip's noise that the generator does not show, in grey levels of 0...255."""
     sharpening: float
     """Share of the high frequencies that is added so that the region is as sharp as the clip."""
     weights: Mapping[str, Tensor]
@@ -69,7 +75,6 @@ class SpeakerProfile:
         """
         tensors = {f"features.{name}": value for name, value in self.features.tensors().items()}
         tensors |= {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _ARRAYS}
-        tensors["mouth_mean"] = torch.from_numpy(self.mouth_mean.copy())
         tensors |= {"base": self.base.contiguous(), "slopes": self.slopes.to(torch.float16).contiguous()}
         tensors["preview"] = torch.from_numpy(self.preview.copy())
         tensors |= {f"weights.{name}": value.contiguous() for name, value in self.weights.items()}
@@ -81,6 +86,7 @@ class SpeakerProfile:
             "quality": self.quality,
             "region": json.dumps([region.top, region.left, region.height, region.width]),
             "sharpening": repr(self.sharpening),
+            "grain": repr(self.grain),
             "notes": json.dumps(dict(self.notes)),
         }
         write_atomically(path, save(tensors, header))
@@ -115,7 +121,7 @@ class SpeakerProfile:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
-        arrays = {name: tensors[name].numpy() for name in (*_ARRAYS, "mouth_mean")}
+        arrays = {name: tensors[name].numpy() for name in _ARRAYS}
         return cls(
             generator=header["generator"],
             quality=header["quality"],
@@ -124,6 +130,7 @@ class SpeakerProfile:
             slopes=tensors["slopes"].to(torch.float32),
             features=FeatureModel.from_tensors(part("features.")),
             sharpening=float(header["sharpening"]),
+            grain=float(header["grain"]),
             weights=part("weights."),
             preview=tensors["preview"].numpy(),
             notes=json.loads(header["notes"]),

@@ -1,6 +1,7 @@
 """A speaker's own generator: from features and mouth numbers to the region's pixels."""
 
 import copy
+import math
 from typing import Final
 
 import numpy as np
@@ -13,8 +14,10 @@ from engine.editing.tuning import tuned_parameters
 from engine.errors import ProfileError
 from engine.generators.mobile import MobileStyleGAN
 
-_DAMPING: Final = 0.15
-"""Trust in the asked-for numbers beside the measured response, when both disagree."""
+_PRIOR: Final = 0.05
+"""Weight of how unusual a mouth is for the speaker beside how far the picture is from its target."""
+_UNUSUAL: Final = 4.0
+"""Largest Mahalanobis distance of an asked-for mouth from the clip's mean one."""
 
 
 class SpeakerRenderer:
@@ -45,7 +48,9 @@ class SpeakerRenderer:
                 if change.shape != parameters[name].shape:
                     raise ProfileError(f"{name} is {tuple(change.shape)}, expected {tuple(parameters[name].shape)}")
                 parameters[name].add_(change.to(torch.float32))
-        self._solve = _solver(profile.response)
+        self._precision: Final = np.asarray(np.linalg.inv(profile.mouth_covariance), np.float64)
+        gram = profile.response.T @ profile.response + _PRIOR * self._precision
+        self._solve: Final = np.linalg.solve(gram, profile.response.T)
 
     def anchor(self, features: Tensor, mouth: NDArray[np.float64]) -> Tensor:
         """Code of a frame: features [F-8] and mouth numbers [8] as measured or asked for -> [R,512]."""
@@ -54,28 +59,24 @@ class SpeakerRenderer:
         return self.profile.base + moved
 
     def asked(self, target: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mouth numbers to ask for so that the picture shows `target` [8]: the measured response, inverted."""
+        """Mouth numbers to ask for so that the picture shows `target` [8].
+
+        The measured response, inverted with the speaker's own mouths as prior (Levenberg 1944 with that metric): of all
+        mouths that come near the target the one that this person is most likely to make.
+        """
         profile = self.profile
-        shown = profile.response_at_zero + profile.response @ (target - profile.mouth_mean)
-        return self.held(target + self._solve @ (target - shown))
+        return self.held(profile.mouth_mean + self._solve @ (target - profile.response_at_zero))
 
     def step(self, missing: NDArray[np.float64]) -> NDArray[np.float64]:
         """Change of the asked-for numbers [8] that makes up for what the picture misses: one Gauss-Newton step."""
-        change: NDArray[np.float64] = self._solve @ missing
-        return change
+        return np.asarray(self._solve @ missing, np.float64)
 
     def held(self, mouth: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mouth numbers within what the profile can show, with some room for the response's gain."""
-        room = 0.35 * (self.profile.mouth_high - self.profile.mouth_low)
-        held: NDArray[np.float64] = np.clip(mouth, self.profile.mouth_low - room, self.profile.mouth_high + room)
-        return held
+        """Mouth numbers no more unusual than the generator was fitted for: drawn towards the mean where needed."""
+        away = mouth - self.profile.mouth_mean
+        distance = math.sqrt(max(0.0, float((away @ self._precision) @ away)))
+        return np.asarray(self.profile.mouth_mean + away * min(1.0, _UNUSUAL / max(distance, 1e-9)), np.float64)
 
     def region(self, w: Tensor) -> Tensor:
         """Pixels of the region: w [R,512] -> [1,3,h,w] in about -1...1."""
         return self.generator.region(w[None], self.profile.region)
-
-
-def _solver(response: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Damped inverse of the response [8,8] (Levenberg 1944): small where the picture hardly answers."""
-    gram = response.T @ response
-    return np.linalg.solve(gram + _DAMPING * np.eye(len(gram)), response.T).astype(np.float64)

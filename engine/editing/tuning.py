@@ -46,6 +46,8 @@ class TuningConfig:
     """Weight of the mean absolute difference at full size."""
     slope_prior: float = 0.4
     """Weight of the mean square change of the feature directions."""
+    averaging: float = 0.97
+    """Decay of the moving mean of all that is fitted, over the second half of the steps; its result is what counts."""
     seed: int = 0
     """Order of the frames."""
 
@@ -120,6 +122,7 @@ def tune(
     code = base.clone().requires_grad_(True)
     slopes = start.clone().requires_grad_(True)
     weights = list(tuned_parameters(generator).values()) if config.weight_rate > 0 else []
+    mean = MovingMean([code, slopes, *weights], config.averaging)
     rates = [config.base_rate, config.slope_rate] + [config.weight_rate] * bool(weights)
     groups: list[dict[str, object]] = [{"params": [code]}, {"params": [slopes]}]
     groups += [{"params": weights}] * bool(weights)
@@ -140,12 +143,42 @@ def tune(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             losses.append(float(loss.detach()))
+            mean.update(step >= config.steps // 2)
             progress(step + 1, config.steps)
     finally:
         for weight in weights:
             weight.requires_grad_(False)
             weight.grad = None
+    mean.apply()
     return TuningResult(code.detach(), slopes.detach(), losses)
+
+
+class MovingMean:
+    """Exponential moving mean of parameters (Polyak and Juditsky 1992).
+
+    Steps on single frames are noisy, and the noise shows as hatching where frames differ most: between the lips.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
+        """Takes the parameters, changed in place by an optimiser; `decay` 0 keeps the last values."""
+        self._parameters: Final = list(parameters)
+        self._decay: Final = decay
+        self._means: list[Tensor] = []
+
+    def update(self, begun: bool) -> None:
+        """Take in the values after a step; before averaging has begun nothing is kept."""
+        with torch.no_grad():
+            if begun and not self._means:
+                self._means = [p.detach().clone() for p in self._parameters]
+            elif begun:
+                for kept, parameter in zip(self._means, self._parameters, strict=True):
+                    kept.lerp_(parameter.detach(), 1 - self._decay)
+
+    def apply(self) -> None:
+        """Write the means into the parameters."""
+        with torch.no_grad():
+            for index, value in enumerate(self._means):
+                self._parameters[index].copy_(value)
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -172,7 +205,9 @@ def _distance(
     weight = frame.weight[None]
     if index not in wanted:
         with torch.no_grad():
-            wanted[index] = [f.to(torch.bfloat16) for f in perceptual.features(functional.avg_pool2d(picture, 2), config.stages)]
+            wanted[index] = [
+                f.to(torch.bfloat16) for f in perceptual.features(functional.avg_pool2d(picture, 2), config.stages)
+            ]
     goal = [f.to(torch.float32) for f in wanted[index]]
     far = perceptual.compare(perceptual.features(functional.avg_pool2d(found, 2), config.stages), goal, weight).sum()
     near = ((found - picture).abs() * weight).mean() / weight.mean()

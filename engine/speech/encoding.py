@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import ShapeError
-from engine.speech.features import CHANNELS, FeatureState, extract
+from engine.speech.features import BAND_LOUDNESS, CHANNELS, FeatureState, extract
 from engine.speech.whisper import CHUNK, MEL_BANDS, MEL_CONTEXT, EncoderStream, WhisperEncoder
 
 _BEFORE = 2
@@ -54,6 +54,13 @@ class Encoding:
         if not ready:
             return torch.zeros(len(frames), 0, self.stream.encoder.width + 2 * (CHANNELS - MEL_BANDS))
         return torch.cat(ready, dim=1)
+
+
+def band_loudness(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean band loudness of network inputs: [T,390] -> [T], 10 dB over the running level (two mel frames each)."""
+    extra = CHANNELS - MEL_BANDS
+    sides = inputs[:, -2 * extra :].reshape(len(inputs), 2, extra)
+    return np.asarray(sides[:, :, BAND_LOUDNESS - MEL_BANDS].mean(axis=1), np.float32)
 
 
 @dataclass

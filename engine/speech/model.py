@@ -14,8 +14,9 @@ from engine import weights as weight_cache
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech.activity import FRAME, ActivityConfig, ActivityDetector, MouthGate
 from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis, activations
-from engine.speech.encoding import Encoding, SoundEncoding
+from engine.speech.encoding import Encoding, SoundEncoding, band_loudness
 from engine.speech.features import HOP, SAMPLE_RATE, WINDOW, clean_samples
+from engine.speech.loudness import open_by_loudness
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.track import MouthTrack, SpeechFrame, rest_frame
 from engine.speech.whisper import CHUNK, WhisperEncoder, load_encoder
@@ -113,6 +114,7 @@ class SpeechStream:
         self._gate = MouthGate(model.activity, delay + 1)
         self._factors: list[float] = []
         self._active = np.zeros((0, len(CONTROLS)), np.float32)
+        self._loudness = np.zeros(0, np.float32)
         self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), len(CONTROLS) + 1)
         self._heard = 0
         self._ended = False
@@ -182,7 +184,10 @@ class SpeechStream:
             answer = self._model.network(inputs, self._network)[0].numpy()
             skipped = min(self._skip, len(answer))
             self._skip -= skipped
-            self._active = np.concatenate([self._active, activations(answer[skipped:])])
+            self._loudness = np.concatenate([self._loudness, band_loudness(inputs[0].numpy())])
+            loudness, self._loudness = np.split(self._loudness, [len(answer) - skipped])
+            controls = open_by_loudness(answer[skipped:], loudness)
+            self._active = np.concatenate([self._active, activations(controls)])
         ready = min(len(self._factors), len(self._active))
         if ready:
             factor = np.asarray(self._factors[:ready], np.float32)[:, None]

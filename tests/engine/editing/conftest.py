@@ -83,6 +83,8 @@ def profile(small: MobileStyleGAN, statistics: WStatistics) -> SpeakerProfile:
         response=response,
         response_at_zero=mouths.mean(0) + 0.1,
         mouth_mean=mouths.mean(0),
+        mouth_covariance=np.cov(mouths.T) + 0.04 * np.eye(8),
+        grain=1.5,
         sharpening=0.25,
         weights={},
         preview=np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3),

@@ -7,7 +7,7 @@ from torch import Tensor
 from engine.editing.inversion import InversionConfig, face_mask, invert
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.refine import RefineConfig, RefineProblem, refine
-from engine.editing.tuning import TuningConfig, TuningFrame, tune, tuned_parameters
+from engine.editing.tuning import MovingMean, TuningConfig, TuningFrame, tune, tuned_parameters
 from engine.errors import ShapeError
 from engine.generators.mobile import MobileStyleGAN
 from engine.generators.stats import WStatistics
@@ -101,6 +101,20 @@ def test_prior_holds_silent_directions(
     result = tune(small, statistics, perceptual, SMALL_REGION, base, slopes, silent, config, _ignore)
     assert torch.equal(result.slopes[2], slopes[2])
     assert not torch.equal(result.slopes[0], slopes[0])
+
+
+def test_moving_mean_follows_and_smooths() -> None:
+    """Nothing is kept before it begins; then each value moves the mean by its share."""
+    value = torch.tensor([4.0])
+    mean = MovingMean([value], 0.5)
+    mean.update(False)
+    mean.apply()
+    assert value.item() == 4.0
+    for step in (0.0, 1.0, 2.0):
+        value.fill_(step)
+        mean.update(True)
+    mean.apply()
+    assert value.item() == pytest.approx(0.5 * (0.5 * (0.0 + 1.0)) + 0.5 * 2.0)
 
 
 def test_tuning_refuses_frames_of_another_size(
