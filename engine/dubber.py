@@ -38,7 +38,7 @@ _LAST_YAW_DEG: Final = 45.0
 class DubConfig:
     """How a session edits."""
 
-    effort: int = 2
+    effort: int = 1
     """Optimisation steps a frame: 0 predicted, 1 corrected once, n: n - 1 W+ steps more."""
     tracker: TrackerKind = "mesh"
     """Which tracker follows the face."""
