@@ -58,16 +58,15 @@ class EnrolConfig:
 
     @classmethod
     def preset(cls, quality: str) -> "EnrolConfig":
-        """Preset by name: draft (minutes on two cores), full (four times that) or untuned (weights stay)."""
+        """Preset by name: draft (minutes on two cores), full (four times that) or compact (a small profile)."""
         if quality == "draft":
             return cls()
         if quality == "full":
             tuning = TuningConfig(steps=1000)
             return cls("full", 140, InversionConfig(shared_steps=60, row_steps=60), tuning)
-        if quality == "untuned":
-            tuning = TuningConfig(steps=240, base_rate=0.03, slope_rate=0.02, weight_rate=0.0, slope_prior=0.1)
-            return cls("untuned", 48, InversionConfig(shared_steps=60, row_steps=60), tuning)
-        raise ValueError(f"unknown quality {quality!r}; expected draft, full or untuned")
+        if quality == "compact":
+            return cls("compact", tuning=TuningConfig(steps=260, compact=True))
+        raise ValueError(f"unknown quality {quality!r}; expected draft, full or compact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +202,7 @@ def enroll_speaker(
     before = tuned_parameters(parts.generator)
     changed = {
         name: (value.detach() - before[name]).to(torch.float16)
-        for name, value in tuned_parameters(generator).items()
+        for name, value in tuned_parameters(generator, config.tuning.compact).items()
         if config.tuning.weight_rate > 0
     }
     rest = rest_face(np.stack([item.head for item in observations]))

@@ -33,7 +33,7 @@ class SpeakerProfile:
     generator: str
     """Hash of the untuned generator (`generator_hash`)."""
     quality: str
-    """"draft", "full" or "untuned"."""
+    """"draft", "full" or "compact"."""
     region: Region
     """The part of the crop that is edited."""
     base: Tensor

@@ -38,6 +38,8 @@ class TuningConfig:
     """Adam rate of the feature directions (whitened)."""
     weight_rate: float = 5e-4
     """Adam rate of the generator's weights; 0 leaves them as they are."""
+    compact: bool = False
+    """Whether only the convolutions of the up-blocks are tuned: a profile of a fifth of the size."""
     perceptual: float = 2.0
     """Weight of the perceptual distance, at half size."""
     stages: int = 3
@@ -76,12 +78,16 @@ class TuningResult:
     """Loss of every step."""
 
 
-def tuned_parameters(generator: Generator) -> dict[str, nn.Parameter]:
-    """The weights that tuning changes: all of synthesis, neither mapping nor the coarse read-out."""
+def tuned_parameters(generator: Generator, compact: bool = False) -> dict[str, nn.Parameter]:
+    """The weights that tuning changes: all of synthesis, neither mapping nor the coarse read-out.
+
+    `compact` leaves out the maps from w to styles and the layers outside the up-blocks: a fifth of the weights remain.
+    """
     return {
         name: parameter
         for name, parameter in generator.module().named_parameters()
         if not name.startswith(("mapping", "coarse"))
+        and not (compact and (".style." in name or ".up." in name or not name.startswith("blocks.")))
     }
 
 
@@ -121,7 +127,8 @@ def tune(
         raise ShapeError(f"expected at least one frame, all [3,{region.height},{region.width}], got {len(frames)}")
     code = base.clone().requires_grad_(True)
     slopes = start.clone().requires_grad_(True)
-    weights = list(tuned_parameters(generator).values()) if config.weight_rate > 0 else []
+    tuned = tuned_parameters(generator, config.compact) if config.weight_rate > 0 else {}
+    weights = list(tuned.values())
     mean = MovingMean([code, slopes, *weights], config.averaging)
     rates = [config.base_rate, config.slope_rate] + [config.weight_rate] * bool(weights)
     groups: list[dict[str, object]] = [{"params": [code]}, {"params": [slopes]}]
