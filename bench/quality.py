@@ -190,7 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profiles", type=Path, required=True, help="folder of profiles; missing ones are enrolled")
     parser.add_argument("--out", type=Path, required=True, help="folder for reports")
     parser.add_argument("--strips", type=Path, help="folder for pictures, outside this repository for real people")
-    parser.add_argument("--quality", choices=("draft", "full"), default="draft", help="of profiles to be enrolled")
+    parser.add_argument(
+        "--quality", choices=("draft", "full", "compact"), default="draft", help="of profiles to be enrolled"
+    )
     parser.add_argument("--effort", type=int, help="optimisation steps a frame")
     parser.add_argument("--start", type=float, default=0.0, help="seconds into the clip")
     parser.add_argument("--duration", type=float, help="seconds of the clip")

@@ -14,7 +14,7 @@ from engine.media import VideoFrame
 from streaming.dubbing import Session
 from streaming.screen import Report
 
-Quality = Literal["draft", "full"]
+Quality = Literal["draft", "full", "compact"]
 Tracker = Literal["mesh", "fan"]
 
 

@@ -16,7 +16,9 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser("enroll", help=about, description=f"{about.capitalize()}; saves a profile for `dub`.")
     parser.add_argument("video", type=Path, metavar="VIDEO", help="talking-head video of the speaker")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="PROFILE.safetensors", help="file to write")
-    parser.add_argument("--quality", choices=("draft", "full"), default="draft", help="draft: minutes; full: longer")
+    parser.add_argument("--quality", choices=("draft", "full", "compact"), default="draft",
+        help="draft: minutes; full: longer; compact: a small profile, for faces near the generator's own",
+    )  # fmt: skip
     parser.add_argument("--preview", type=Path, metavar="PNG", help="preview picture (default: beside the profile)")
     add_person(parser)
     add_json(parser)
