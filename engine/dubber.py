@@ -202,7 +202,7 @@ def enroll(
 
     Args:
         frames: pictures in order; one face, seen well, talking.
-        quality: "draft" (minutes), "full" (about four times that) or "compact" (a small
+        quality: "draft" (minutes), "full" (about three times that) or "compact" (a small
             profile, for faces near the generator's own).
         tracker: which tracker follows the face.
         progress: called with what is being done, how much of it is done and how much there is (0: unknown).

@@ -58,7 +58,7 @@ class EnrolConfig:
 
     @classmethod
     def preset(cls, quality: str) -> "EnrolConfig":
-        """Preset by name: draft (minutes on two cores), full (four times that) or compact (a small profile)."""
+        """Preset by name: draft (minutes on two cores), full (three times that) or compact (a small profile)."""
         if quality == "draft":
             return cls()
         if quality == "full":

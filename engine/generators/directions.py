@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.errors import WeightsFormatError
 
 DIRECTIONS_FILE: Final = Path(__file__).with_name("mobile_directions.safetensors")
-"""Made by `python -m engine.training.directions`: [13,K] float16."""
+"""[13,K] float16, see `engine.training.directions`."""
 ANGLES: Final = slice(0, 2)
 """Yaw and pitch, per ten degrees; the roll of aligned faces tells nothing and is not used."""
 MOUTH: Final = slice(3, 11)

@@ -2,8 +2,9 @@
 
 Ridge regression (Hoerl and Kennard 1970) of whitened W on what our tracker sees of random faces: head angles, the eight
 mouth numbers, eye opening and brow height together, so that one does not stand in for another. Enrolment starts its
-per-speaker directions from these. The shipped file is made by `python -m engine.training.directions` (about 15 minutes
-on two cores).
+per-speaker directions from these. `python -m engine.training.directions` makes the file (some 15 minutes, two cores).
+The shipped one came from the same faces and regression in a script before this module, with an earlier head pose: a new
+run gives nearly, not exactly, the same numbers, and has not been made yet.
 """
 
 import logging
