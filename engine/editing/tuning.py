@@ -133,7 +133,7 @@ def tune(
     rates = [config.base_rate, config.slope_rate] + [config.weight_rate] * bool(weights)
     groups: list[dict[str, object]] = [{"params": [code]}, {"params": [slopes]}]
     groups += [{"params": weights}] * bool(weights)
-    optimiser = torch.optim.Adam(groups, lr=1e-3, betas=_BETAS)
+    optimiser = torch.optim.Adam(groups, lr=1e-3, betas=_BETAS, fused=True)
     wanted: dict[int, list[Tensor]] = {}
     losses: list[float] = []
     for weight in weights:

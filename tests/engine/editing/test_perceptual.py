@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.editing.perceptual import PerceptualLoss
+from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.errors import ShapeError, WeightsFormatError
 
 
@@ -47,6 +47,31 @@ def test_fewer_stages_give_fewer_features(perceptual: PerceptualLoss) -> None:
     """A call may cut the network shorter than it was made."""
     a, _ = _pictures()
     assert [len(perceptual.features(a, n)) for n in (1, 3, None)] == [1, 3, 4]
+
+
+@pytest.mark.slow
+def test_bfloat16_points_the_same_way(weights: Callable[[str], Path]) -> None:
+    """Its features are float32, its distance close, its gradient almost parallel."""
+    a, b = _pictures()
+    gradients, distances = [], []
+    for half in (False, True):
+        loss = PerceptualLoss(weights("stlpips-vgg"), 3, half=half)
+        x = a.clone().requires_grad_(True)
+        found = loss.features(x)
+        assert {f.dtype for f in found} == {torch.float32}
+        distance = loss.compare(found, loss.features(b)).sum()
+        distance.backward()  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        gradients.append(x.grad.flatten())
+        distances.append(float(distance.detach()))
+    assert distances[1] == pytest.approx(distances[0], rel=0.02)
+    assert float(torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0)) > 0.98
+
+
+@pytest.mark.unit
+def test_has_bfloat16_says_no_where_torch_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not has_bfloat16()
 
 
 @pytest.mark.unit

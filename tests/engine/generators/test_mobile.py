@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.errors import ShapeError
 from engine.generators import WStatistics, load_default_generator
-from engine.generators.mobile import MobileStyleGAN, inverse_haar
+from engine.generators.mobile import MobileStyleGAN
 from engine.generators.protocol import Region
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -38,13 +38,6 @@ def regions(model: MobileStyleGAN) -> list[Region]:
         Region(size - step, size - step, step, step),
         Region(0, 0, size, size),
     ]
-
-
-@pytest.mark.unit
-def test_inverse_haar_of_one_channel_by_hand() -> None:
-    bands = torch.tensor([8.0, 4.0, 2.0, 1.0]).reshape(1, 4, 1, 1)
-    expected = torch.tensor([[15.0, 9.0], [5.0, 3.0]]) / 2
-    torch.testing.assert_close(inverse_haar(bands)[0, 0], expected)
 
 
 @pytest.mark.unit
