@@ -96,7 +96,8 @@ class Bench:
         """Dubs one pair and measures every frame as it comes out, before any encoder."""
         sound, info = read_sound(speech), probe_video(clip)
         timeline = Timeline.plan(info, self.options.start, self.options.duration, sound.duration, False)
-        collector, strip = Collector(self.judge), StripMaker(judge=self.judge)
+        collector = Collector(self.judge, rest_opening=profile.rest_opening)
+        strip = StripMaker(judge=self.judge)
         dubbing_s = 0.0
         session = self.engine.session(profile, self.options.effort, "mesh")
 

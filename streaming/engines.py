@@ -25,6 +25,10 @@ class Profile(Protocol):
     def preview(self) -> NDArray[np.uint8]:
         """A picture [H, W, 3] of what the profile can do."""
 
+    @property
+    def rest_opening(self) -> float:
+        """Inner-lip opening of the resting mouth, inter-ocular distances."""
+
     def save(self, path: Path) -> None:
         """Write the profile."""
 

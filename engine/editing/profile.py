@@ -67,6 +67,11 @@ class SpeakerProfile:
     notes: Mapping[str, Any]
     """Figures of the enrolment: frames, steps, losses, seconds, verdicts."""
 
+    @property
+    def rest_opening(self) -> float:
+        """Inner-lip opening of the resting mouth as the tracker reads it, IOD."""
+        return float(abs(self.rest_head[66, 1] - self.rest_head[62, 1]))
+
     def save(self, path: Path) -> None:
         """Write the profile; the file appears only when it is whole.
 

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
     """Run a dub with progress shown; gives what became of the pictures, and the report when quality is measured."""
     timeline = job.timeline
-    collector = Collector(_find_judge(context)) if job.measure else None
+    collector: Collector | None = None
 
     def watch(edited: EditedFrameLike) -> None:
         """Measure and picture one finished frame."""
@@ -98,6 +98,8 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
         else:
             frames = read_video(timeline.info, timeline.start, timeline.duration)
             profile = context.engine.enroll(frames, "draft", job.tracker, report)
+        if job.measure:
+            collector = Collector(_find_judge(context), rest_opening=profile.rest_opening)
         session = context.engine.session(profile, job.effort, job.tracker)
         tally = dub_to_file(session, timeline, job.sound, job.out, report, watch)
     _warn_of_untouched(context, tally)

@@ -78,6 +78,7 @@ class Profile:
     """A profile that is a file."""
 
     preview = np.zeros((4, 4, 3), np.uint8)
+    rest_opening = 0.012
 
     def save(self, path: Path) -> None:
         """Writes something."""

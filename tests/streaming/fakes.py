@@ -38,6 +38,7 @@ class FakeProfile:
     """A profile that is a line of text."""
 
     preview = np.full((8, 8, 3), 90, np.uint8)
+    rest_opening = 0.012
 
     def __init__(self, quality: str) -> None:
         self.quality = quality

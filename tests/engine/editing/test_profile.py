@@ -1,5 +1,6 @@
 """Profiles: saved, read, refused when damaged; the renderer that they make."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,13 @@ def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     """The message names the command."""
     with pytest.raises(ProfileError, match="livedub enroll"):
         SpeakerProfile.load(tmp_path / "none.safetensors")
+
+
+def test_rest_opening_is_the_gap_between_the_inner_lips(profile: SpeakerProfile) -> None:
+    """In the tracker's own convention, whatever the head's size."""
+    head = profile.rest_head.copy()
+    head[62, 1], head[66, 1] = 0.50, 0.53
+    assert replace(profile, rest_head=head).rest_opening == pytest.approx(0.03)
 
 
 def test_cut_file_is_refused(saved: Path) -> None:
