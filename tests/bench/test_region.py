@@ -1,0 +1,64 @@
+"""The region benchmark: equality is measured, times are told apart, ratios belong to them."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from bench import region as bench
+from engine.generators.mobile import MobileStyleGAN
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def thin() -> MobileStyleGAN:
+    """A generator of the full resolution with few channels and random weights."""
+    channels = (4, 4, 4, 4, 4, 4, 4)
+    model = MobileStyleGAN(channels, (1.0,) * (2 + 3 * len(channels)))
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            fan_in = math.prod(tensor.shape[1:]) if tensor.ndim > 1 else 16
+            tensor.copy_(torch.randn(tensor.shape, generator=random) / math.sqrt(fan_in))
+            if name.endswith(("style.bias", "up.bias")):
+                tensor.add_(1.0)
+    return model.eval().requires_grad_(False)
+
+
+def code(model: MobileStyleGAN) -> torch.Tensor:
+    return torch.randn(1, model.rows, model.width, generator=torch.Generator().manual_seed(1))
+
+
+def test_compare_gives_equality_and_ratios_of_medians(thin: MobileStyleGAN) -> None:
+    found = bench.compare(thin, code(thin), 1, {"full_forward": [999.0], "full_step": [1998.0]})
+    assert found["max_abs_difference"] < 1e-4
+    times = {name: values["p50"] for name, values in found["times_ms"].items()}
+    assert found["speedup_forward"] == pytest.approx(times["full_forward"] / times["region_forward"], rel=0.02)
+    assert found["speedup_step"] == pytest.approx(times["full_step"] / times["region_step"], rel=0.02)
+    plain = found["speedup_forward_over_default_allocator"]
+    assert plain == pytest.approx(999.0 / times["region_forward"], rel=0.02)
+
+
+def test_compare_sees_a_region_that_differs(thin: MobileStyleGAN, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = thin.region
+    monkeypatch.setattr(thin, "region", lambda w, place: true(w, place) + 0.01)
+    found = bench.compare(thin, code(thin), 1, {"full_forward": [1.0], "full_step": [1.0]})
+    assert found["max_abs_difference"] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_first_round_is_not_timed() -> None:
+    calls: list[int] = []
+    ticks = iter([0.0, 10.0, 10.5, 20.0, 20.25])
+    assert bench.time_works({"work": lambda: calls.append(1)}, 2, lambda: next(ticks)) == {"work": [500.0, 250.0]}
+    assert len(calls) == 3
+
+
+def test_plain_run_writes_only_the_times_of_full_pictures(
+    thin: MobileStyleGAN, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "load_default_generator", lambda: thin)
+    assert bench.main(["--plain", "--rounds", "1"]) == 0
+    times = json.loads(capsys.readouterr().out)
+    assert set(times) == {"full_forward", "full_step"} and all(len(values) == 1 for values in times.values())
