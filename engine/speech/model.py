@@ -16,6 +16,7 @@ from engine.speech.activity import FRAME, ActivityConfig, ActivityDetector, Mout
 from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis, activations
 from engine.speech.encoding import Encoding, SoundEncoding, band_loudness
 from engine.speech.features import HOP, SAMPLE_RATE, WINDOW, clean_samples
+from engine.speech.inertia import Inertia
 from engine.speech.loudness import open_by_loudness
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.track import MouthTrack, SpeechFrame, rest_frame
@@ -115,6 +116,7 @@ class SpeechStream:
         self._factors: list[float] = []
         self._active = np.zeros((0, len(CONTROLS)), np.float32)
         self._loudness = np.zeros(0, np.float32)
+        self._inertia = Inertia()
         self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), len(CONTROLS) + 1)
         self._heard = 0
         self._ended = False
@@ -186,7 +188,7 @@ class SpeechStream:
             self._skip -= skipped
             self._loudness = np.concatenate([self._loudness, band_loudness(inputs[0].numpy())])
             loudness, self._loudness = np.split(self._loudness, [len(answer) - skipped])
-            controls = open_by_loudness(answer[skipped:], loudness)
+            controls = self._inertia.follow(open_by_loudness(answer[skipped:], loudness))
             self._active = np.concatenate([self._active, activations(controls)])
         ready = min(len(self._factors), len(self._active))
         if ready:

@@ -1,4 +1,7 @@
-"""How well a trained network does on voices it never heard: the figures that choose between runs."""
+"""How well a trained model does on voices it never heard, and the constants of loudness on the voices it knows.
+
+The whole model is measured as it dubs: network, loudness, inertia and voice activity.
+"""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -7,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInputError
-from engine.speech.controls import FRAME_RATE, FaceBasis, activations
+from engine.speech.activity import ActivityDetector
+from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis, activations
 from engine.speech.model import SpeechModel
+from engine.training.audio import SAMPLE_RATE
 from engine.training.dataset import Item
 from engine.training.loop import predict
+
+_JAW = CONTROLS.index("jaw")
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class VoiceFigures:
     seconds: float
     """Length of its speech."""
     opening_r: float
-    """Correlation of predicted and wanted inner-lip opening."""
+    """Correlation of predicted and wanted inner-lip opening; 0 where one of them does not vary."""
     opening_rmse: float
     """Root mean square error of the opening, inter-ocular distances."""
     mouth_error: float
@@ -41,6 +48,11 @@ def opening_of(displacement: NDArray[np.float32], rest: NDArray[np.float32]) -> 
     return np.asarray(np.linalg.norm(gap, axis=1), np.float32)
 
 
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Pearson's r of two rows [T]; 0 where one of them does not vary."""
+    return float(np.corrcoef(a, b)[0, 1]) if min(np.ptp(a), np.ptp(b)) > 0.0 else 0.0
+
+
 def _closures(wanted: NDArray[np.float32], predicted: NDArray[np.float32], rest: float) -> tuple[int, int]:
     """(closures wanted, closures met): a met one closes within a frame of the wanted one."""
     middle = wanted[1:-1]
@@ -57,14 +69,43 @@ def evaluate(model: SpeechModel, items: Iterable[Item]) -> list[VoiceFigures]:
     basis = model.basis
     by_voice: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
     for item in items:
-        answer = predict(model.network, model.encoder, item.samples, len(item.controls))
-        predicted = basis.move(activations(answer.numpy()))
+        predicted = model.offline(item.samples).displacement
         wanted = basis.move(activations(item.controls))
         shared = min(len(predicted), len(wanted))
         by_voice.setdefault(item.voice, []).append((predicted[:shared], wanted[:shared]))
     if not by_voice:
         raise BadInputError("no held-out recordings to evaluate on; name voices of the corpus in held_out")
     return [_figures(voice, pairs, basis) for voice, pairs in sorted(by_voice.items())]
+
+
+def loudness_constants(model: SpeechModel, items: Iterable[Item], seconds_each: float = 30.0) -> dict[str, float]:
+    """Means and spreads of the network's jaw and of loudness while somebody speaks: the constants of loudness.py.
+
+    Takes the first `seconds_each` of every voice among `items`, its recordings in a row as in a stream.
+    """
+    by_voice: dict[str, list[NDArray[np.float32]]] = {}
+    wanted = int(seconds_each * SAMPLE_RATE)
+    for item in items:
+        heard = by_voice.setdefault(item.voice, [])
+        heard.append(item.samples[: max(0, wanted - sum(map(len, heard)))])
+    if not by_voice:
+        raise BadInputError("no recordings to measure loudness on; all voices of the corpus are held out")
+    jaws, levels = [], []
+    for pieces in by_voice.values():
+        samples = np.concatenate(pieces)
+        speaking = np.array(ActivityDetector(model.activity).push(samples), bool)
+        controls, loudness = predict(model.network, model.encoder, samples, len(speaking))
+        jaws.append(controls[:, _JAW].numpy()[speaking])
+        levels.append(loudness[speaking])
+    jaw, level = np.concatenate(jaws), np.concatenate(levels)
+    return {
+        "voices": len(by_voice),
+        "speaking_s": len(jaw) / FRAME_RATE,
+        "loudness_mean": float(level.mean()),
+        "loudness_spread": float(level.std()),
+        "jaw_mean": float(jaw.mean()),
+        "jaw_spread": float(jaw.std()),
+    }
 
 
 def _figures(
@@ -79,7 +120,7 @@ def _figures(
     return VoiceFigures(
         voice,
         len(wanted) / FRAME_RATE,
-        float(np.corrcoef(predicted, wanted)[0, 1]),
+        _correlation(predicted, wanted),
         float(np.sqrt(np.mean(np.square(predicted - wanted)))),
         float(np.concatenate(distances).mean()),
         float(counts[1] / max(1, counts[0])),

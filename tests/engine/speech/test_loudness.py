@@ -1,4 +1,4 @@
-"""Loudness scales the jaw and nothing else."""
+"""Loudness scales the jaw, adds to it, and touches nothing else."""
 
 import numpy as np
 import pytest
@@ -22,11 +22,20 @@ def controls(jaw: float, close: float = 0.0) -> np.ndarray[tuple[int, ...], np.d
 
 
 def test_usual_loudness_changes_nothing_and_more_opens() -> None:
-    """One spread above the mean opens by the jaw's own relative spread; one below closes by it."""
+    """One spread above the mean scales by the jaw's own relative spread and adds one; below it the reverse."""
     loudness = np.float32(LOUDNESS_MEAN) + np.array([-1, 0, 1], np.float32) * np.float32(LOUDNESS_SPREAD)
     jaw = open_by_loudness(controls(0.2), loudness)[:, JAW]
     share = JAW_SPREAD / JAW_MEAN
-    assert jaw == pytest.approx([0.2 * (1 - share), 0.2, 0.2 * (1 + share)], rel=1e-5)
+    expected = [0.2 * (1 - share) - JAW_SPREAD, 0.2, 0.2 * (1 + share) + JAW_SPREAD]
+    assert jaw == pytest.approx(np.maximum(expected, 0.0), rel=1e-5, abs=1e-7)
+
+
+def test_effort_opens_where_the_sound_asks_for_nothing_but_not_between_closed_lips() -> None:
+    """The added part is held back by as much as the lips close."""
+    loud = np.full(3, LOUDNESS_MEAN + LOUDNESS_SPREAD, np.float32)
+    assert open_by_loudness(controls(0.0), loud)[:, JAW] == pytest.approx(JAW_SPREAD)
+    assert open_by_loudness(controls(0.0, close=0.5), loud)[:, JAW] == pytest.approx(JAW_SPREAD / 2)
+    assert open_by_loudness(controls(0.0, close=1.0), loud)[:, JAW].max() == 0.0
 
 
 def test_other_controls_stay() -> None:

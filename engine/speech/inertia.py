@@ -1,0 +1,46 @@
+"""Jaw and lips have mass: they follow what speech asks of them as a critically damped system does.
+
+Task dynamics (Saltzman and Munhall 1989) models articulators as critically damped springs of second order. The jaw is
+the slowest; closures of the lips are the fastest and pass unchanged. The filter is causal: it costs no look-ahead. It
+delays the jaw by twice its time constant, as muscles do: real lips lag the sounds that the network hears.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import ShapeError
+from engine.speech.controls import CONTROLS, FRAME_RATE
+
+JAW_S: Final = 0.020
+"""Time constant of the jaw (natural frequency 8 Hz)."""
+LIPS_S: Final = 0.015
+"""Time constant of rounding, spreading and of lips that bare the teeth (10.6 Hz)."""
+
+_CONSTANTS: Final = {"jaw": JAW_S} | dict.fromkeys(("funnel", "pucker", "stretch", "lower_down", "upper_up"), LIPS_S)
+_SHARE: Final = np.array(
+    [1.0 - np.exp(-1.0 / FRAME_RATE / _CONSTANTS[name]) if name in _CONSTANTS else 1.0 for name in CONTROLS], np.float32
+)
+
+
+@dataclass
+class Inertia:
+    """The motion of the mouth from frame to frame; starts at rest."""
+
+    drive: NDArray[np.float32] = field(default_factory=lambda: np.zeros(len(CONTROLS), np.float32))
+    """[CONTROLS] the force, which follows what is asked for."""
+    place: NDArray[np.float32] = field(default_factory=lambda: np.zeros(len(CONTROLS), np.float32))
+    """[CONTROLS] where the mouth is, which follows the force."""
+
+    def follow(self, controls: NDArray[np.float32]) -> NDArray[np.float32]:
+        """controls: [T, CONTROLS] asked for -> [T, CONTROLS] as jaw and lips follow, within the same range."""
+        if controls.ndim != 2 or controls.shape[1] != len(CONTROLS):
+            raise ShapeError(f"controls are {controls.shape}, expected [T, {len(CONTROLS)}]")
+        moved = np.empty(controls.shape, np.float32)
+        for index, wanted in enumerate(controls):
+            self.drive = self.drive + _SHARE * (wanted - self.drive)
+            self.place = self.place + _SHARE * (self.drive - self.place)
+            moved[index] = self.place
+        return moved
