@@ -1,7 +1,7 @@
 """Fits the coarse read-out: a linear map from inner features to the output shrunk to their size.
 
-`MobileStyleGAN` has no picture output below its full size. Features half-way up tell the picture nearly linearly;
-reading it there costs a fraction of the full render. `python -m engine.generators.coarse` fits the read-out by ridge
+`MobileStyleGAN` has no picture output below its full size, and what `StyleGAN2` sums up by then lacks contrast. Features
+half-way up tell the picture nearly linearly; reading it there costs a fraction of the full render. `python -m engine.generators.coarse` fits the read-out by ridge
 least squares over random faces, prints what it explains on faces it did not see and writes the file that
 `load_default_generator` reads (minutes: every face costs one full render). The shipped file is a fit of the same kind
 on 16 faces, made before this module; a new run has other samples and explained 0.956 of the variance.
@@ -10,6 +10,7 @@ on 16 faces, made before this module; a new run has other samples and explained 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -18,7 +19,6 @@ from torch.nn import functional
 
 from engine.errors import BadInputError
 from engine.generators.default import COARSE_FILE, COARSE_KEY, read_default_generator
-from engine.generators.mobile import MobileStyleGAN
 
 TRUNCATION = 0.8
 """How far from the average face the samples are drawn: nearer than random ones, as people in video are."""
@@ -26,12 +26,33 @@ TRUNCATION = 0.8
 _RIDGE = 1e-3
 
 
+class Readable(Protocol):
+    """The part of a generator that the fit needs."""
+
+    rows: int
+    width: int
+    resolution: int
+    coarse_resolution: int
+
+    def synthesis(self, w: Tensor) -> Tensor:
+        """Full picture. w: [B,R,D] -> [B,3,S,S]."""
+        ...
+
+    def coarse_inputs(self, w: Tensor) -> Tensor:
+        """Regressors of the read-out. w: [B,R,D] -> [B,N,Q,Q]."""
+        ...
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Noise to W. z: [B,D] -> [B,D]."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CoarseFit:
     """A fitted read-out.
 
     Attributes:
-        weight: [3,2C+1] float32.
+        weight: [3,N] float32.
         explained: share of the pictures' variance explained on held-out faces, at most 1.
     """
 
@@ -39,8 +60,8 @@ class CoarseFit:
     explained: float
 
 
-def _pair(model: MobileStyleGAN, mean: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Regressors [2C+1,P] and targets [3,P] of one face's P coarse pixels, float64."""
+def _pair(model: Readable, mean: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Regressors [N,P] and targets [3,P] of one face's P coarse pixels, float64."""
     w = mean + TRUNCATION * (model.mapping(noise) - mean)
     code = w[:, None].expand(-1, model.rows, -1)
     factor = model.resolution // model.coarse_resolution
@@ -49,7 +70,7 @@ def _pair(model: MobileStyleGAN, mean: Tensor, noise: Tensor) -> tuple[Tensor, T
 
 
 def fit_coarse(
-    model: MobileStyleGAN,
+    model: Readable,
     samples: int = 16,
     held_out: int = 4,
     seed: int = 1,
@@ -74,15 +95,14 @@ def fit_coarse(
     with torch.no_grad():
         mean = model.mapping(torch.randn(2000, model.width, generator=generator)).mean(0, keepdim=True)
         noise = torch.randn(total, model.width, generator=generator)
-        width = model.coarse_weight.shape[1]
-        squares, products = torch.zeros(width, width).double(), torch.zeros(width, 3).double()
+        squares, products = torch.zeros(()).double(), torch.zeros(()).double()
         for index in range(samples):
             inputs, target = _pair(model, mean, noise[index : index + 1])
-            squares += inputs @ inputs.T
-            products += inputs @ target.T
+            squares = squares + inputs @ inputs.T
+            products = products + inputs @ target.T
             if progress:
                 progress(index + 1, total)
-        ridge = _RIDGE * squares.diagonal().mean() * torch.eye(width).double()
+        ridge = _RIDGE * squares.diagonal().mean() * torch.eye(len(squares)).double()
         weight = torch.linalg.solve(squares + ridge, products).T
         missed, spread = 0.0, 0.0
         for index in range(samples, total):

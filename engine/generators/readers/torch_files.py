@@ -78,9 +78,10 @@ class TorchFile:
     def _storage(self, value: object) -> Tensor:
         """All numbers of a storage, [N]."""
         if isinstance(value, Made) and str(value.name) == "torch.storage._load_from_bytes":
-            if len(value.args) != 1 or not isinstance(value.args[0], bytes):
+            data = _bytes(value.args[0]) if len(value.args) == 1 else None
+            if data is None:
                 raise WeightsFormatError(f"{self.source}: a tensor's numbers are not there as bytes")
-            inner = _read_old(io.BytesIO(value.args[0]), len(value.args[0]), self.source)
+            inner = _read_old(io.BytesIO(data), len(data), self.source)
             return inner._storage(inner.root)
         key = value.key if isinstance(value, Reference) else None
         if not isinstance(key, tuple) or len(key) < 5 or key[0] != "storage":
@@ -219,6 +220,14 @@ def _no_numbers(source: str) -> Bytes:
         raise WeightsFormatError(f"{source}: names numbers that a plain pickle cannot hold; fetch the file again")
 
     return numbers
+
+
+def _bytes(value: object) -> bytes | None:
+    """Bytes, also as pickles of protocol 2 write them: text to be encoded."""
+    if isinstance(value, Made) and str(value.name) == "_codecs.encode" and value.args:
+        text = value.args[0]
+        return text.encode("latin-1", "replace") if isinstance(text, str) else None
+    return value if isinstance(value, bytes) else None
 
 
 def _whole_numbers(value: object) -> tuple[int, ...] | None:
