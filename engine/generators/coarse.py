@@ -1,10 +1,11 @@
 """Fits the coarse read-out: a linear map from inner features to the output shrunk to their size.
 
-`MobileStyleGAN` has no picture output below its full size, and what `StyleGAN2` sums up by then lacks contrast. Features
-half-way up tell the picture nearly linearly; reading it there costs a fraction of the full render. `python -m engine.generators.coarse` fits the read-out by ridge
-least squares over random faces, prints what it explains on faces it did not see and writes the file that
-`load_default_generator` reads (minutes: every face costs one full render). The shipped file is a fit of the same kind
-on 16 faces, made before this module; a new run has other samples and explained 0.956 of the variance.
+`MobileStyleGAN` has no picture output below its full size, and what `StyleGAN2` has summed up by then lacks contrast.
+Features half-way up tell the picture nearly linearly; reading it there costs a fraction of the full render.
+`python -m engine.generators.coarse` fits the read-out by ridge least squares over random faces, prints what it explains
+on faces it did not see and writes the file that `load_default_generator` reads (minutes: every face costs one full
+render). The shipped file is a fit of the same kind on 16 faces, made before this module; a new run has other samples
+and explained 0.956 of the variance.
 """
 
 import sys
