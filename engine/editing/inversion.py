@@ -81,12 +81,12 @@ def invert(
         raise ShapeError(f"picture is {tuple(picture.shape)}; expected [1,3,{size},{size}] in -1...1")
     mask = face_mask(size)
     small = functional.avg_pool2d(mask, 2)
-    wanted = perceptual.features(functional.avg_pool2d(picture, 2))
+    wanted = perceptual.goal(functional.avg_pool2d(picture, 2))
     total = config.shared_steps + config.row_steps
 
     def distance(code: Tensor) -> Tensor:
         found = generator.coarse(statistics.decode(code)[None])
-        far = perceptual.compare(perceptual.features(functional.avg_pool2d(found, 2)), wanted, small).sum()
+        far = perceptual.distance(functional.avg_pool2d(found, 2), wanted, small).sum()
         near = ((found - picture).abs() * mask).mean() / mask.mean()
         return config.perceptual * far + config.pixel * near
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.errors import ShapeError, WeightsFormatError
+from kernels.unit_distance import unit_distance
 
 _LAYERS: Final = ((0, 2), (6, 8), (12, 14, 16), (20, 22, 24), (28, 30, 32))
 """Numbers of the convolutions of each stage in the weight file."""
@@ -63,55 +64,65 @@ class PerceptualLoss(nn.Module):
     def _named(self, name: str) -> Tensor:
         return self.get_buffer(name)
 
-    def features(self, x: Tensor, stages: int | None = None) -> list[Tensor]:
-        """Unit-length float32 features of each stage: x [B,3,H,W] float in -1...1, H and W at least 16.
+    def goal(self, x: Tensor, stages: int | None = None) -> list[Tensor]:
+        """Unit-length features of each stage, without gradient: what a picture is compared with.
 
-        `stages` cuts the network shorter than it was made.
+        Args:
+            x: [B,3,H,W] float in -1...1, H and W at least 16.
+            stages: cuts the network shorter than it was made.
+
+        Returns:
+            One [B,C,h,w] a stage; bfloat16 where convolutions run in it, else float32.
 
         Raises:
             ShapeError: x has another shape.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 16:
-            raise ShapeError(f"picture is {tuple(x.shape)}; expected [B,3,H,W] with H and W of at least 16 px")
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
-            found = self._stages_of((x - self._named("shift")) / self._named("scale"), stages)
-        return [f / (f.square().sum(1, keepdim=True).sqrt() + _EPSILON) for f in found]
+        with torch.no_grad():
+            return [functional.normalize(f, dim=1, eps=_EPSILON) for f in self._features(x, stages or self._stages)]
 
-    def _stages_of(self, x: Tensor, stages: int | None) -> list[Tensor]:
-        """Raw features of each stage, float32."""
-        found = []
-        for stage in range(min(self._stages, stages or self._stages)):
-            if stage:
-                x = functional.max_pool2d(x, 2, stride=1)
-                x = functional.pad(x, (2, 2, 2, 2), mode="reflect")
-                x = functional.conv2d(x, self._named(f"blur_{stage}"), stride=2, groups=x.shape[1])
-            for index in _LAYERS[stage]:
-                x = functional.conv2d(x, self._named(f"weight_{index}"), self._named(f"bias_{index}"), padding=1)
-                x = functional.relu(x)
-            found.append(x.float())
-        return found
-
-    def compare(self, found: list[Tensor], wanted: list[Tensor], mask: Tensor | None = None) -> Tensor:
-        """Distance of two lists of features, optionally weighted by a mask.
+    def distance(self, x: Tensor, goal: list[Tensor], mask: Tensor | None = None) -> Tensor:
+        """Distance of a picture from what `goal` gave for another one, in as many stages.
 
         Args:
-            found: features of one picture.
-            wanted: features of the other.
+            x: [B,3,H,W] float in -1...1.
+            goal: features of one picture or of B.
             mask: [B or 1,1,H,W] float weights in 0...1 at any size, shrunk to each stage; None weighs all alike.
 
         Returns:
-            [B] float, 0 for equal pictures.
+            [B] float32, 0 for equal pictures.
+
+        Raises:
+            ShapeError: x has another shape, or `goal` is of another size of picture.
         """
-        total = torch.zeros(found[0].shape[0], device=found[0].device)
-        for stage, (a, b) in enumerate(zip(found, wanted, strict=True)):
-            distance = functional.conv2d((a - b).square(), self._named(f"head_{stage}"))
-            if mask is None:
-                total = total + distance.mean((1, 2, 3))
-            else:
-                weight = functional.adaptive_avg_pool2d(mask, (distance.shape[2], distance.shape[3]))
-                total = total + (distance * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3)).clamp(min=1e-6)
+        total = torch.zeros(x.shape[0], device=x.device)
+        for stage, (found, wanted) in enumerate(zip(self._features(x, len(goal)), goal, strict=True)):
+            if found.shape[1:] != wanted.shape[1:]:
+                raise ShapeError(f"picture is {tuple(x.shape)}; expected the size of the picture it is compared with")
+            weight = torch.ones(1, 1, *found.shape[2:], device=x.device)
+            if mask is not None:
+                weight = functional.adaptive_avg_pool2d(mask, (found.shape[2], found.shape[3]))
+            weight = weight / weight.sum((1, 2, 3), keepdim=True).clamp(min=1e-6 * weight[0].numel())
+            total = total + unit_distance(found, wanted, self._named(f"head_{stage}").flatten(), weight)
         return total
 
     def forward(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Distance of pictures x and y, [B,3,H,W] float in -1...1 -> [B]."""
-        return self.compare(self.features(x), self.features(y), mask)
+        """Distance of pictures x and y, [B,3,H,W] float in -1...1 -> [B]; y takes no gradient."""
+        return self.distance(x, self.goal(y), mask)
+
+    def _features(self, x: Tensor, stages: int) -> list[Tensor]:
+        """Feature maps of each stage: x [B,3,H,W]."""
+        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 16:
+            raise ShapeError(f"picture is {tuple(x.shape)}; expected [B,3,H,W] with H and W of at least 16 px")
+        x = (x - self._named("shift")) / self._named("scale")
+        found = []
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
+            for stage in range(min(self._stages, stages)):
+                if stage:
+                    x = functional.max_pool2d(x, 2, stride=1)
+                    x = functional.pad(x, (2, 2, 2, 2), mode="reflect")
+                    x = functional.conv2d(x, self._named(f"blur_{stage}"), stride=2, groups=x.shape[1])
+                for index in _LAYERS[stage]:
+                    x = functional.conv2d(x, self._named(f"weight_{index}"), self._named(f"bias_{index}"), padding=1)
+                    x = functional.relu_(x)
+                found.append(x)
+        return found

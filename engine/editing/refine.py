@@ -92,7 +92,7 @@ def refine(
     if steps == 0:
         return Refined(torch.zeros_like(last), False)
     with torch.no_grad():
-        goal = perceptual.features(functional.avg_pool2d(predicted, 4))
+        goal = perceptual.goal(functional.avg_pool2d(predicted, 4))
     offset = (config.keep * last).requires_grad_(True)
     optimiser = torch.optim.Adam([offset], lr=config.rate, betas=(config.beta1, 0.99))
     best, best_loss, first = torch.zeros_like(last), float("inf"), float("nan")
@@ -127,7 +127,7 @@ def _objective(
 ) -> Tensor:
     far = (problem.points(picture)[0, :, :2] - problem.target) / problem.iod_px
     landmark = (far.square().sum(1) * problem.weight).sum() / problem.weight.sum()
-    looks = perceptual.compare(perceptual.features(functional.avg_pool2d(picture, 4)), goal).sum()
+    looks = perceptual.distance(functional.avg_pool2d(picture, 4), goal).sum()
     edge = ((picture - problem.source).abs() * problem.edge).mean() / problem.edge.mean().clamp(min=1e-6)
     return (
         config.landmark * landmark

@@ -36,8 +36,8 @@ class TuningConfig:
     """Adam rate of the base code (whitened)."""
     slope_rate: float = 0.01
     """Adam rate of the feature directions (whitened)."""
-    weight_rate: float = 5e-4
-    """Adam rate of the generator's weights; 0 leaves them as they are."""
+    weight_rate: float = 3e-3
+    """Adam rate of the generator's weights, each as a share of its root mean square; 0 leaves them as they are."""
     compact: bool = False
     """Whether only the convolutions of the up-blocks are tuned: a profile of a fifth of the size."""
     perceptual: float = 2.0
@@ -129,11 +129,11 @@ def tune(
     slopes = start.clone().requires_grad_(True)
     tuned = tuned_parameters(generator, config.compact) if config.weight_rate > 0 else {}
     weights = list(tuned.values())
-    mean = MovingMean([code, slopes, *weights], config.averaging)
-    rates = [config.base_rate, config.slope_rate] + [config.weight_rate] * bool(weights)
-    groups: list[dict[str, object]] = [{"params": [code]}, {"params": [slopes]}]
-    groups += [{"params": weights}] * bool(weights)
-    optimiser = torch.optim.Adam(groups, lr=1e-3, betas=_BETAS, fused=True)
+    fitted = [code, slopes, *weights]
+    rates = [config.base_rate, config.slope_rate]
+    rates += [config.weight_rate * float(weight.detach().square().mean().sqrt()) for weight in weights]
+    optimiser = torch.optim.Adam([{"params": [part]} for part in fitted], lr=1e-3, betas=_BETAS, fused=True)
+    mean = MovingMean(fitted, config.averaging)
     wanted: dict[int, list[Tensor]] = {}
     losses: list[float] = []
     for weight in weights:
@@ -211,11 +211,8 @@ def _distance(
     picture = to_unit(frame.picture)[None]
     weight = frame.weight[None]
     if index not in wanted:
-        with torch.no_grad():
-            wanted[index] = [
-                f.to(torch.bfloat16) for f in perceptual.features(functional.avg_pool2d(picture, 2), config.stages)
-            ]
-    goal = [f.to(torch.float32) for f in wanted[index]]
-    far = perceptual.compare(perceptual.features(functional.avg_pool2d(found, 2), config.stages), goal, weight).sum()
+        goal = perceptual.goal(functional.avg_pool2d(picture, 2), config.stages)
+        wanted[index] = [f.to(torch.bfloat16) for f in goal]
+    far = perceptual.distance(functional.avg_pool2d(found, 2), wanted[index], weight).sum()
     near = ((found - picture).abs() * weight).mean() / weight.mean()
     return config.perceptual * far + config.pixel * near

@@ -181,7 +181,7 @@ class Solver:
             if move.paint:
                 still = paint_mouth(still, mesh_to_68(rest)[:, :2], target.double().numpy())
             still = functional.avg_pool2d(still, 2)
-            features = self.perceptual.features(still)
+            features = self.perceptual.goal(still)
         first, behind = move.rows
         count = 1 if share else behind - first
         offset = torch.zeros(count, self.statistics.basis.shape[0])
@@ -197,7 +197,7 @@ class Solver:
             apart = ((points - target) / iod * 100.0).square()
             landmark = (apart * weight).mean() / weight.mean()
             small = functional.avg_pool2d(picture, 2)
-            alike = self.perceptual.compare(self.perceptual.features(small), features, keep).sum()
+            alike = self.perceptual.distance(small, features, keep).sum()
             near = ((small - still).abs() * keep).mean()
             prior = offset.square().sum() / count
             hold = 0.15 if turning else 1.0

@@ -46,21 +46,20 @@ def test_mask_chooses_where_it_looks(perceptual: PerceptualLoss) -> None:
 def test_fewer_stages_give_fewer_features(perceptual: PerceptualLoss) -> None:
     """A call may cut the network shorter than it was made."""
     a, _ = _pictures()
-    assert [len(perceptual.features(a, n)) for n in (1, 3, None)] == [1, 3, 4]
+    assert [len(perceptual.goal(a, n)) for n in (1, 3, None)] == [1, 3, 4]
 
 
 @pytest.mark.slow
 def test_bfloat16_points_the_same_way(weights: Callable[[str], Path]) -> None:
-    """Its features are float32, its distance close, its gradient almost parallel."""
+    """Its distance is close, and its gradient almost parallel."""
     a, b = _pictures()
     gradients, distances = [], []
     for half in (False, True):
         loss = PerceptualLoss(weights("stlpips-vgg"), 3, half=half)
         x = a.clone().requires_grad_(True)
-        found = loss.features(x)
-        assert {f.dtype for f in found} == {torch.float32}
-        distance = loss.compare(found, loss.features(b)).sum()
-        distance.backward()  # type: ignore[no-untyped-call]
+        distance = loss(x, b).sum()
+        assert distance.dtype == torch.float32
+        distance.backward()
         assert x.grad is not None
         gradients.append(x.grad.flatten())
         distances.append(float(distance.detach()))
@@ -78,7 +77,9 @@ def test_has_bfloat16_says_no_where_torch_cannot_tell(monkeypatch: pytest.Monkey
 def test_other_weights_and_shapes_are_refused(perceptual: PerceptualLoss, tmp_path: Path) -> None:
     """Each with what was expected."""
     with pytest.raises(ShapeError, match=r"expected \[B,3,H,W\]"):
-        perceptual.features(torch.zeros(1, 1, 96, 80))
+        perceptual.goal(torch.zeros(1, 1, 96, 80))
+    with pytest.raises(ShapeError, match="expected the size"):
+        perceptual.distance(torch.zeros(1, 3, 96, 80), perceptual.goal(torch.zeros(1, 3, 96, 96)))
     other = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(1)}, other)
     with pytest.raises(WeightsFormatError, match="shift-tolerant VGG16"):
