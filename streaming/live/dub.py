@@ -1,0 +1,91 @@
+"""One dub of a live session, as the compute thread sees it: voice and one picture in, finished pictures out."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.media import AudioChunk, VideoFrame
+from streaming.clock import MS
+from streaming.dubbing import Session
+from streaming.ingest.sound import ENGINE_RATE
+from streaming.live.media import BLOCK, BLOCK_NS, SOUND_RATE, LivePicture, SoundBlock, media_ns
+
+_SLACK_NS: Final = 10 * MS
+"""Speech that the resampler keeps back, and a little more."""
+
+
+@dataclass(frozen=True)
+class DubOutcome:
+    """What one piece of work gave."""
+
+    pictures: tuple[LivePicture, ...]
+    """Finished pictures in order."""
+    edit_ms: float
+    """Time that the work took in the thread."""
+
+
+class LiveDub:
+    """An engine's session on the time of a live session. Synchronous; used by one thread at a time.
+
+    The engine's time begins with the first voice that is fed. Where blocks are missing (the process was held up), the
+    engine's time goes on without them, so that it never has to catch up.
+
+    Args:
+        session: the engine's session, fresh.
+        look_ahead_ms: voice after a picture's time that the session needs for it.
+    """
+
+    def __init__(self, session: Session, look_ahead_ms: float) -> None:
+        """Nothing is fed yet."""
+        self.session = session
+        self.look_ahead_ns = round(look_ahead_ms * MS) + _SLACK_NS
+        """Voice after a picture's time that is needed before it can be edited."""
+        self._resampler = av.AudioResampler("flt", "mono", ENGINE_RATE)
+        self._next_block: int | None = None
+        self._zero = 0
+        self._fed = 0
+        self._sources: deque[VideoFrame] = deque()
+
+    def feed(self, blocks: Sequence[SoundBlock], frame: VideoFrame | None) -> DubOutcome:
+        """Take the voice since the last call and a picture (or none), and give what is finished."""
+        begin = time.perf_counter()
+        for block in blocks:
+            self._hear(block)
+        pictures: list[LivePicture] = []
+        if frame is not None:
+            self._sources.append(frame)
+            ticks = frame.pts - round(Fraction(self._zero, 10**9) / frame.time_base)
+            self.session.push_video(replace(frame, pts=max(0, ticks)))
+        for done in self.session.ready():
+            source = self._sources.popleft()
+            finished = replace(done.frame, pts=source.pts) if done.edited else source
+            pictures.append(LivePicture(finished, source, done.edited, done.reason, done.effort, done.stages_ms))
+        return DubOutcome(tuple(pictures), (time.perf_counter() - begin) * 1000)
+
+    def _hear(self, block: SoundBlock) -> None:
+        if self._next_block is None:
+            self._zero = block.media
+        elif block.index > self._next_block:
+            self._zero += (block.index - self._next_block) * BLOCK_NS
+        self._next_block = block.index + 1
+        sound = av.AudioFrame.from_ndarray(block.samples.reshape(1, BLOCK), "flt", "mono")
+        sound.sample_rate = SOUND_RATE
+        for part in self._resampler.resample(sound):
+            samples: NDArray[np.float32] = np.ascontiguousarray(part.to_ndarray().reshape(-1), dtype=np.float32)
+            self.session.push_audio(AudioChunk(samples, ENGINE_RATE, self._fed, Fraction(1, ENGINE_RATE)))
+            self._fed += len(samples)
+
+
+def newest_ready(frames: Sequence[VideoFrame], heard_until: int, look_ahead_ns: int) -> int:
+    """How many of the frames, oldest first, have all the voice that they need."""
+    count = 0
+    while count < len(frames) and media_ns(frames[count]) + look_ahead_ns <= heard_until:
+        count += 1
+    return count

@@ -1,0 +1,239 @@
+"""The stage that edits: chooses which picture the compute thread takes next, so that what comes out is never late."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from engine.media import VideoFrame
+from streaming.channel import Channel, ChannelClosed, Policy
+from streaming.clock import MS, NS
+from streaming.live.dub import LiveDub, newest_ready
+from streaming.live.media import BLOCK_NS, LivePicture, SessionTime, SoundBlock, media_ns
+from streaming.live.stats import LiveStats
+from streaming.stage import TaskOwner
+from streaming.worker import Worker
+
+_LAST_MOMENT_NS: Final = 25 * MS
+"""A picture that nobody took is given up so long before it is due."""
+_STARVED_NS: Final = NS
+"""Without an edit on time for so long, pictures go through untouched."""
+_PAUSE_NS: Final = NS // 2
+"""After a pause of the source of so long, the second without an edit is counted anew."""
+_UNHEARD_BLOCKS: Final = 25
+"""Voice that waits at most before it is fed without a picture: half a second."""
+_MARGIN: Final = 1.25
+"""How much longer than usual an edit may take and still be on time."""
+
+
+@dataclass(frozen=True)
+class EditLimits:
+    """Times that an edit has to keep."""
+
+    due_after_ns: int
+    """From a picture's media time until it must be finished."""
+    first_guess_ns: int
+    """Time of one edit before any was measured."""
+
+
+class EditStage:
+    """Pictures and voice in, finished pictures out, in order and each before it is due.
+
+    One picture at a time is with the compute thread. Chosen is the oldest that is sure to be finished in time; those
+    that are older are skipped. When no edit was on time for a second, pictures pass through untouched, marked
+    "overload", until one is on time again. Without a dub all pictures pass through at once.
+    """
+
+    def __init__(self, time: SessionTime, worker: Worker, limits: EditLimits, stats: LiveStats) -> None:
+        """Begin without a dub."""
+        self.name = "edit"
+        self._time, self._worker, self._limits, self._stats = time, worker, limits, stats
+        held_ms = limits.due_after_ns / MS + 1000
+        self._frames: deque[VideoFrame] = deque()
+        self._unheard: deque[SoundBlock] = deque()
+        self._heard_until = 0
+        self._dub: LiveDub | None = None
+        self._pass_reason = "preparing"
+        self._size: tuple[int, int] | None = None
+        self._resized: Callable[[], None] = _nothing
+        self._costs: deque[int] = deque([limits.first_guess_ns], maxlen=12)
+        self._busy = False
+        self._last_out = -1
+        self._last_on_time = 0
+        self._last_push = 0
+        self._ended = False
+        self._changed = asyncio.Event()
+        self._out: Channel[LivePicture] = Channel("edited pictures", held_ms, lambda _: 10.0, Policy.DROP_OLDEST)
+        self._tasks = TaskOwner(self.name)
+        self._tasks.begin("choose", self._run())
+
+    def push(self, item: VideoFrame | SoundBlock) -> None:
+        """Take a picture in session time, or the next block of voice.
+
+        Raises:
+            ChannelClosed: the input was ended.
+        """
+        if self._ended:
+            raise ChannelClosed("stage edit: got an item after the end of its input; expected none")
+        if isinstance(item, SoundBlock):
+            self._unheard.append(item)
+            self._heard_until = item.media + BLOCK_NS
+        else:
+            now = self._time.now()
+            if now - self._last_push > _PAUSE_NS:
+                self._last_on_time = now + self._limits.due_after_ns
+            self._last_push = now
+            self._frames.append(item)
+        self._changed.set()
+
+    def use(self, dub: LiveDub | None, reason: str, resized: "Callable[[], None] | None" = None) -> None:
+        """Edit with another dub from now on; None: pass pictures through for `reason`.
+
+        `resized` is called when a picture has another size than those before it; the dub is let go then.
+        """
+        self._dub, self._pass_reason, self._size = dub, reason, None
+        self._resized = resized or _nothing
+        self._unheard.clear()
+        self._last_on_time = self._time.now() + self._limits.due_after_ns
+        self._changed.set()
+
+    def end_input(self) -> None:
+        """No more pictures and voice; those that wait are passed through or skipped as they fall due."""
+        self._ended = True
+        self._changed.set()
+
+    async def aclose(self) -> None:
+        """End at once; a piece of work in the compute thread is finished there, its result is not used."""
+        self._ended = True
+        await self._tasks.end()
+        self._out.close()
+
+    def __aiter__(self) -> AsyncIterator[LivePicture]:
+        """Finished pictures; an error of the engine is raised here."""
+        return self._out.__aiter__()
+
+    @property
+    def usual_ns(self) -> int:
+        """Time that three of four recent edits did not exceed."""
+        costs = sorted(self._costs)
+        return costs[min(len(costs) - 1, 3 * len(costs) // 4)]
+
+    async def _run(self) -> None:
+        while not (self._ended and not self._frames and not self._busy):
+            self._changed.clear()
+            if self._dub is None:
+                self._pass_all()
+            else:
+                self._give_up()
+                if not self._busy:
+                    self._begin_work(self._dub)
+            if self._ended and self._frames:
+                await self._time.sleep_until(self._due(self._frames[0]) - _LAST_MOMENT_NS)
+            elif not (self._ended and not self._busy):
+                await self._changed.wait()
+        self._out.close()
+
+    def _due(self, frame: VideoFrame) -> int:
+        return media_ns(frame) + self._limits.due_after_ns
+
+    def _pass_all(self) -> None:
+        while self._frames:
+            self._emit(LivePicture.passed(self._frames.popleft(), self._pass_reason))
+        self._unheard.clear()
+
+    def _give_up(self) -> None:
+        """Skip pictures that fall due unedited, or pass them through when nothing else has come for long."""
+        now = self._time.now()
+        fed = now - self._last_push <= _PAUSE_NS
+        self._stats.overloaded = fed and now - self._last_on_time > _STARVED_NS
+        while self._frames and self._due(self._frames[0]) - _LAST_MOMENT_NS <= now:
+            frame = self._frames.popleft()
+            if self._stats.overloaded and self._due(frame) >= now:
+                self._emit(LivePicture.passed(frame, "overload"))
+            else:
+                self._stats.skipped += 1
+
+    def _choose(self, dub: LiveDub) -> VideoFrame | None:
+        """The oldest picture that is sure to be finished in time.
+
+        Where there is none for as long as the delay, the newest is tried: how long it takes may have changed.
+        """
+        ready = newest_ready(list(self._frames), self._heard_until, dub.look_ahead_ns)
+        if ready == 0:
+            return None
+        now = self._time.now()
+        surely = now + round(_MARGIN * self.usual_ns)
+        index = next((i for i in range(ready) if self._due(self._frames[i]) >= surely), ready)
+        if index == ready:
+            if now - self._last_on_time <= self._limits.due_after_ns:
+                return None
+            index = ready - 1
+        if self._stats.overloaded:
+            frame = self._frames[index]
+            del self._frames[index]
+            return frame
+        for _ in range(index):
+            self._frames.popleft()
+            self._stats.skipped += 1
+        return self._frames.popleft()
+
+    def _begin_work(self, dub: LiveDub) -> None:
+        frame = self._choose(dub)
+        if frame is None and len(self._unheard) < _UNHEARD_BLOCKS:
+            return
+        if frame is not None and self._is_resized(frame):
+            return
+        blocks = tuple(self._unheard)
+        self._unheard.clear()
+        self._busy = True
+        self._tasks.begin("work", self._work(dub, blocks, frame))
+
+    def _is_resized(self, frame: VideoFrame) -> bool:
+        """Let the dub go when pictures of another size come: it holds on to places in the picture."""
+        size = (frame.width, frame.height)
+        if self._size not in (None, size):
+            self._frames.appendleft(frame)
+            tell = self._resized
+            self.use(None, "size_changed")
+            tell()
+            return True
+        self._size = size
+        return False
+
+    async def _work(self, dub: LiveDub, blocks: tuple[SoundBlock, ...], frame: VideoFrame | None) -> None:
+        """One piece of work in the compute thread."""
+        begin = self._time.now()
+        try:
+            outcome = await self._worker.run(lambda: dub.feed(blocks, frame))
+        except Exception as error:
+            self._out.close(error)
+            raise
+        finally:
+            self._busy = False
+            self._changed.set()
+        now = self._time.now()
+        if frame is not None:
+            self._costs.append(now - begin)
+            self._stats.computed(now, now - begin, outcome.edit_ms)
+        if dub is not self._dub:
+            return
+        for picture in outcome.pictures:
+            if self._due(picture.frame) < now or picture.media <= self._last_out:
+                self._stats.late += 1
+            else:
+                self._last_on_time = now
+                self._emit(picture)
+
+    def _emit(self, picture: LivePicture) -> None:
+        """Hand a picture on; a time that is not later than the last one's is not shown again."""
+        if picture.media <= self._last_out:
+            self._stats.late += 1
+            return
+        self._last_out = picture.media
+        if not self._out.closed:
+            self._out.put_nowait(picture)
+
+
+def _nothing() -> None:
+    """Nobody asked to be told."""

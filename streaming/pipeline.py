@@ -1,0 +1,132 @@
+"""The live pipeline: pictures in, voice in, both out together after a constant delay.
+
+source -> push_picture -> session time -> EditStage (one compute thread) -> OutputClock -> outputs
+voice  -> OutputClock, every 20 ms --------^ heard at once                ^ and released after the delay
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.errors import BadInputError
+from engine.media import VideoFrame
+from streaming.clock import MS, Clock
+from streaming.live.arrival import ArrivalMapper
+from streaming.live.dub import LiveDub
+from streaming.live.editing import EditLimits, EditStage
+from streaming.live.media import BLOCK_NS, SessionTime, at_media, media_ns
+from streaming.live.release import Output, OutputClock
+from streaming.live.stats import LiveStats
+from streaming.live.voice import VoiceSwitch
+from streaming.stage import TaskOwner
+from streaming.worker import Worker
+
+LEAD_MS: Final = 40
+"""Released pictures and sound are encoded in this time; the encoded packets leave at media time + delay."""
+
+MIN_DELAY_MS: Final = 200
+"""Shortest delay of a session."""
+
+MAX_DELAY_MS: Final = 10_000
+"""Longest delay of a session."""
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Times of one live session."""
+
+    delay_ms: int
+    """From media time to the packets' leaving; a multiple of 20."""
+    edit_ms: float = 300.0
+    """What one edit is expected to take before any was measured."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            BadInputError: a value is out of range.
+        """
+        if not MIN_DELAY_MS <= self.delay_ms <= MAX_DELAY_MS or self.delay_ms % 20:
+            raise BadInputError(
+                f"delay is {self.delay_ms} ms; expected {MIN_DELAY_MS} to {MAX_DELAY_MS}, a multiple of 20"
+            )
+
+
+def fitting_delay_ms(look_ahead_ms: float, edit_ms: float) -> int:
+    """A delay that holds two edits in a row beside the voice's look-ahead, the encoder and 60 ms of uneven arrival."""
+    wanted = look_ahead_ms + 2.5 * edit_ms + LEAD_MS + 60
+    return int(min(MAX_DELAY_MS, max(MIN_DELAY_MS, -(-wanted // 20) * 20)))
+
+
+class LivePipeline:
+    """Everything between a source and the outputs of one session; runs from its making until `aclose`.
+
+    Args:
+        clock: the time that everything keeps.
+        worker: the compute thread.
+        config: delay and first guesses.
+        stats: where it is counted.
+    """
+
+    def __init__(self, clock: Clock, worker: Worker, config: PipelineConfig, stats: LiveStats | None = None) -> None:
+        """Begin with a silent voice, no pictures, and pictures passing through."""
+        self.config = config
+        self.stats = stats or LiveStats()
+        self.time = SessionTime(clock)
+        """Media time of the session."""
+        self.voice = VoiceSwitch()
+        """The dubbing voice."""
+        self.outputs: list[Output] = []
+        """Where pictures and sound go; may change at any time."""
+        release_ns = (config.delay_ms - LEAD_MS) * MS
+        limits = EditLimits(release_ns, round(config.edit_ms * MS))
+        self._edit = EditStage(self.time, worker, limits, self.stats)
+        self._release = OutputClock(self.time, release_ns, self.voice, self._edit, self.outputs, self.stats)
+        self._arrivals = ArrivalMapper()
+        self.tasks: Final = TaskOwner("pipeline")
+        """The pipeline's tasks; `failed` is set when the engine has failed."""
+        self.tasks.begin("sound", self._release.run_sound())
+        self.tasks.begin("pictures", self._release.run_pictures(self._edit.__aiter__()))
+
+    def push_picture(self, frame: VideoFrame) -> None:
+        """Take a picture, in its source's own time, as it arrives."""
+        now = self.time.now()
+        self.stats.arrived(now)
+        self._edit.push(at_media(frame, self._arrivals.map(media_ns(frame), now)))
+
+    def new_source(self) -> None:
+        """What comes from now on has another time of its own."""
+        self._arrivals = ArrivalMapper()
+
+    def use(self, dub: LiveDub | None, reason: str = "edited", resized: Callable[[], None] | None = None) -> None:
+        """Edit with another dub; None: pass pictures through for `reason`. See `EditStage.use`."""
+        self._edit.use(dub, reason, resized)
+
+    def interrupt(self) -> None:
+        """Silence the voice now."""
+        self._release.interrupt()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Delay and statistics as plain JSON values."""
+        return {
+            "delay_ms": self.config.delay_ms,
+            "voice": self.voice.source.kind,
+            "voice_held_ms": round(self.voice.source.held_ms, 1),
+            "source_restarts": self._arrivals.restarts,
+            **self.stats.as_dict(self.time.now()),
+        }
+
+    @property
+    def usual_edit_ms(self) -> float:
+        """Time that three of four edits do not exceed."""
+        return self._edit.usual_ns / MS
+
+    async def aclose(self) -> None:
+        """End everything; may be called again."""
+        await self._edit.aclose()
+        await self.tasks.end()
+
+
+def release_media(media: int, delay_ms: int) -> int:
+    """When packets of a media time leave, in media time; whole blocks."""
+    return media + delay_ms * MS // BLOCK_NS * BLOCK_NS
