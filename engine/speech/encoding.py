@@ -1,6 +1,7 @@
 """From sound to the network's input: mel frames, then chunks through the Whisper encoder, beside their loudness."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import ShapeError
-from engine.speech.features import BAND_LOUDNESS, CHANNELS, FeatureState, extract
+from engine.speech.features import CHANNELS, FeatureState, effort, extract
 from engine.speech.whisper import CHUNK, MEL_BANDS, MEL_CONTEXT, EncoderStream, WhisperEncoder
 
 _BEFORE = 2
@@ -20,6 +21,15 @@ def silent_frames(batch: int, count: int) -> NDArray[np.float32]:
     frames = np.full((batch, count, CHANNELS), -0.625, np.float32)
     frames[:, :, MEL_BANDS:] = (-4.0, -6.5, 0.0)
     return frames
+
+
+class Encoded(NamedTuple):
+    """What the network and the jaw hear of B streams, T positions of 20 ms."""
+
+    inputs: Tensor
+    """[B, T, 390] for the network: encoder features, loudness channels of two mel frames."""
+    effort: NDArray[np.float32]
+    """[B, T] level of the bands that follow the mouth, 10 dB over the running level."""
 
 
 @dataclass
@@ -37,30 +47,20 @@ class Encoding:
         return cls(EncoderStream(encoder), silent_frames(batch, _BEFORE))
 
     @torch.inference_mode()
-    def push(self, frames: NDArray[np.float32]) -> Tensor:
-        """frames: [B, F, CHANNELS] -> inputs [B, T, 390] of all chunks that they complete, T a multiple of CHUNK."""
+    def push(self, frames: NDArray[np.float32]) -> Encoded:
+        """frames: [B, F, CHANNELS] -> what all chunks that they complete hold, T a multiple of CHUNK."""
         if frames.ndim != 3 or frames.shape[0] != self.frames.shape[0] or frames.shape[2] != CHANNELS:
             raise ShapeError(f"frames are {frames.shape}, expected [{self.frames.shape[0]}, F, {CHANNELS}]")
         self.frames = np.concatenate([self.frames, frames], axis=1)
-        ready: list[Tensor] = []
-        at = 0
-        while self.frames.shape[1] - at >= MEL_CONTEXT:
-            piece = torch.from_numpy(self.frames[:, at : at + MEL_CONTEXT])
-            encoded = self.stream.step(piece[:, :, :MEL_BANDS])
-            side = piece[:, _BEFORE : _BEFORE + _STEP, MEL_BANDS:].reshape(len(piece), CHUNK, -1)
-            ready.append(torch.cat([encoded, side], dim=2))
-            at += _STEP
-        self.frames = self.frames[:, at:].copy()
-        if not ready:
-            return torch.zeros(len(frames), 0, self.stream.encoder.width + 2 * (CHANNELS - MEL_BANDS))
-        return torch.cat(ready, dim=1)
-
-
-def band_loudness(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean band loudness of network inputs: [T,390] -> [T], 10 dB over the running level (two mel frames each)."""
-    extra = CHANNELS - MEL_BANDS
-    sides = inputs[:, -2 * extra :].reshape(len(inputs), 2, extra)
-    return np.asarray(sides[:, :, BAND_LOUDNESS - MEL_BANDS].mean(axis=1), np.float32)
+        chunks = max(0, (self.frames.shape[1] - MEL_CONTEXT) // _STEP + 1)
+        own = self.frames[:, _BEFORE : _BEFORE + chunks * _STEP]
+        side = own[:, :, MEL_BANDS:].reshape(len(own), chunks * CHUNK, 2 * (CHANNELS - MEL_BANDS))
+        mel = torch.from_numpy(self.frames[:, :, :MEL_BANDS].copy())
+        encoded = [self.stream.step(mel[:, at * _STEP : at * _STEP + MEL_CONTEXT]) for at in range(chunks)]
+        self.frames = self.frames[:, chunks * _STEP :].copy()
+        empty = torch.zeros(len(own), 0, self.stream.encoder.width)
+        inputs = torch.cat([torch.cat(encoded or [empty], dim=1), torch.from_numpy(side.copy())], dim=2)
+        return Encoded(inputs, effort(own).reshape(len(own), chunks * CHUNK, 2).mean(axis=2))
 
 
 @dataclass
@@ -72,6 +72,6 @@ class SoundEncoding:
     features: FeatureState = field(default_factory=FeatureState)
     """The spectrum's side."""
 
-    def push(self, samples: NDArray[np.float32]) -> Tensor:
-        """samples: [N] float32, 16 kHz, cleaned -> inputs [1, T, 390]."""
+    def push(self, samples: NDArray[np.float32]) -> Encoded:
+        """samples: [N] float32, 16 kHz, cleaned -> what the chunks that they complete hold, B = 1."""
         return self.encoding.push(extract(samples, self.features)[None])

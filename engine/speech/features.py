@@ -29,6 +29,9 @@ BAND_LOUDNESS: Final = MEL_BANDS + 1
 CONFIDENCE: Final = MEL_BANDS + 2
 """Channel that rises from 0 to 1 while the running level is being learnt."""
 
+EFFORT_HZ: Final = (800.0, 6500.0)
+"""Where the envelope of speech follows the mouth best: the second and third formants (Grant and Seitz 2000)."""
+
 START_LEVEL_DB: Final = -30.0
 """Running level before anything was heard, dB over full scale."""
 LOWEST_LEVEL_DB: Final = -55.0
@@ -41,6 +44,9 @@ _SETTLE = 1.0 / 100.0
 
 
 _MEL: Final = mel_filters().numpy()
+_CENTRES: Final = (_MEL * np.arange(_MEL.shape[1])).sum(axis=1) / _MEL.sum(axis=1) * SAMPLE_RATE / WINDOW
+EFFORT_BANDS: Final = np.flatnonzero((_CENTRES >= EFFORT_HZ[0]) & (_CENTRES < EFFORT_HZ[1]))
+"""Mel bands of `EFFORT_HZ`."""
 _HANN: Final = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
 _FULL_SCALE: Final = float(np.square(_HANN).sum()) * WINDOW
 _TYPICAL_LEVEL_DB = -20.0
@@ -123,3 +129,10 @@ def extract(samples: NDArray[np.float32], state: FeatureState) -> NDArray[np.flo
     features[:, BAND_LOUDNESS] = mel.mean(axis=1)
     features[:, CONFIDENCE] = level[:, 1]
     return features
+
+
+def effort(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[..., CHANNELS] features -> [...] mean level of the bands in `EFFORT_HZ`, 10 dB over the running level."""
+    if frames.shape[-1] != CHANNELS:
+        raise ShapeError(f"features are {frames.shape}, expected [..., {CHANNELS}]")
+    return np.asarray(frames[..., EFFORT_BANDS].mean(axis=-1) * 4.0 - 4.0, np.float32)

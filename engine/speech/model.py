@@ -14,10 +14,11 @@ from engine import weights as weight_cache
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech.activity import FRAME, ActivityConfig, ActivityDetector, MouthGate
 from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis, activations
-from engine.speech.encoding import Encoding, SoundEncoding, band_loudness
+from engine.speech.effort import open_by_effort
+from engine.speech.encoding import Encoding, SoundEncoding
 from engine.speech.features import HOP, SAMPLE_RATE, WINDOW, clean_samples
 from engine.speech.inertia import Inertia
-from engine.speech.loudness import open_by_loudness
+from engine.speech.int8 import quantise
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.track import MouthTrack, SpeechFrame, rest_frame
 from engine.speech.whisper import CHUNK, WhisperEncoder, load_encoder
@@ -115,7 +116,7 @@ class SpeechStream:
         self._gate = MouthGate(model.activity, delay + 1)
         self._factors: list[float] = []
         self._active = np.zeros((0, len(CONTROLS)), np.float32)
-        self._loudness = np.zeros(0, np.float32)
+        self._effort = np.zeros(0, np.float32)
         self._inertia = Inertia()
         self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), len(CONTROLS) + 1)
         self._heard = 0
@@ -181,14 +182,14 @@ class SpeechStream:
         """Runs features, network and gate as far as the sound reaches."""
         factors = (self._gate.push(decision) for decision in self._detector.push(samples))
         self._factors.extend(factor for factor in factors if factor is not None)
-        inputs = self._encoding.push(samples)
+        inputs, effort = self._encoding.push(samples)
         if inputs.shape[1]:
             answer = self._model.network(inputs, self._network)[0].numpy()
             skipped = min(self._skip, len(answer))
             self._skip -= skipped
-            self._loudness = np.concatenate([self._loudness, band_loudness(inputs[0].numpy())])
-            loudness, self._loudness = np.split(self._loudness, [len(answer) - skipped])
-            controls = self._inertia.follow(open_by_loudness(answer[skipped:], loudness))
+            self._effort = np.concatenate([self._effort, effort[0]])
+            effort_then, self._effort = np.split(self._effort, [len(answer) - skipped])
+            controls = self._inertia.follow(open_by_effort(answer[skipped:], effort_then))
             self._active = np.concatenate([self._active, activations(controls)])
         ready = min(len(self._factors), len(self._active))
         if ready:
@@ -233,4 +234,6 @@ def load_speech_model(weights: Path | None = None, activity: ActivityConfig | No
         basis = FaceBasis(tensors["basis.rest"].numpy(), tensors["basis.displacement"].numpy())
     except (KeyError, ValueError, RuntimeError) as error:
         raise WeightsFormatError(f"{path} does not hold a speech model: {error}; train it again") from error
-    return SpeechModel(load_encoder(weight_cache.path(ENCODER)), network, basis, activity)
+    encoder = load_encoder(weight_cache.path(ENCODER))
+    quantise(encoder)
+    return SpeechModel(encoder, network, basis, activity)

@@ -99,8 +99,10 @@ class EncoderState:
 
     position: int = 0
     """Positions taken since this state began."""
+    filled: int = 0
+    """Positions that the buffers hold."""
     caches: list[Tensor] = field(default_factory=list)
-    """One [2, B, heads, past, D / heads] per layer: keys and values."""
+    """One buffer [2, B, heads, 2 PAST + CHUNK, D / heads] per layer: keys and values, the newest last."""
 
 
 class _Block(nn.Module):
@@ -116,17 +118,23 @@ class _Block(nn.Module):
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
 
-    def step(self, x: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x: [B, P, D] and the past's keys and values -> ([B, P, D], keys and values with these added)."""
+    def step(self, x: Tensor, cache: Tensor, filled: int) -> Tensor:
+        """x: [B, P, D] -> [B, P, D]; writes its keys and values into `cache` behind the `filled` that are there."""
         batch, positions, width = x.shape
+        end = filled + positions
         qkv = self.qkv(self.attention_norm(x)).view(batch, positions, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        known = torch.stack([key, value])
-        if cache is not None:
-            known = torch.cat([cache, known], dim=3)
+        cache[0, :, :, filled:end] = key
+        cache[1, :, :, filled:end] = value
+        known = cache[:, :, :, max(0, filled - PAST) : end]
         mixed = functional.scaled_dot_product_attention(query, known[0], known[1])
         x = x + cast(Tensor, self.project(mixed.transpose(1, 2).reshape(batch, positions, width)))
-        return x + cast(Tensor, self.contract(functional.gelu(self.expand(self.mlp_norm(x))))), known
+        return x + cast(Tensor, self.contract(functional.gelu(self.expand(self.mlp_norm(x)))))
+
+
+def _windows(x: Tensor, stride: int) -> Tensor:
+    """[B, L, C] -> [B, L', 3 C]: what a convolution of three taps sees at each place, tap by tap within a channel."""
+    return x.unfold(1, 3, stride).flatten(2)
 
 
 class WhisperEncoder(nn.Module):
@@ -146,12 +154,12 @@ class WhisperEncoder(nn.Module):
     ) -> None:
         """Random weights; `load_encoder` fills them."""
         super().__init__()
-        self.conv1 = nn.Conv1d(MEL_BANDS, width, 3)
-        self.conv2 = nn.Conv1d(width, width, 3, stride=2)
+        self.conv1 = nn.Linear(3 * MEL_BANDS, width)
+        self.conv2 = nn.Linear(3 * width, width)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.register_buffer("encodings", torch.zeros(positions, width))
-        self.width = width
+        self.width, self.heads = width, heads
 
     def forward(self, mel: Tensor, state: EncoderState) -> Tensor:
         """mel: [B, MEL_CONTEXT, 80], the frames of one chunk and around it -> [B, CHUNK, D]; advances `state`.
@@ -160,16 +168,26 @@ class WhisperEncoder(nn.Module):
         """
         if mel.ndim != 3 or mel.shape[1:] != (MEL_CONTEXT, MEL_BANDS):
             raise ShapeError(f"mel is {tuple(mel.shape)}, expected [B, {MEL_CONTEXT}, {MEL_BANDS}]: one chunk")
-        x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel.transpose(1, 2))))).transpose(1, 2)
+        x = functional.gelu(self.conv1(_windows(mel, 1)))
+        x = functional.gelu(self.conv2(_windows(x, 2)))
         x = x + cast(Tensor, self.encodings)[state.position : state.position + CHUNK]
-        caches: list[Tensor] = []
-        for index, block in enumerate(self.blocks):
-            cache = state.caches[index] if state.caches else None
-            x, known = cast(_Block, block).step(x, cache)
-            caches.append(known[:, :, :, -PAST:])
-        state.caches = caches
+        self._make_room(state, x)
+        for block, cache in zip(self.blocks, state.caches, strict=True):
+            x = cast(_Block, block).step(x, cache, state.filled)
+        state.filled += CHUNK
         state.position += CHUNK
         return cast(Tensor, self.norm(x))
+
+    def _make_room(self, state: EncoderState, x: Tensor) -> None:
+        """Begins the buffers, or moves the newest `PAST` positions to their front when they are full."""
+        if not state.caches:
+            depth = self.width // self.heads
+            shape = (2, len(x), self.heads, 2 * PAST + CHUNK, depth)
+            state.caches = [x.new_zeros(shape) for _ in self.blocks]
+        if state.filled + CHUNK > state.caches[0].shape[3]:
+            for cache in state.caches:
+                cache[:, :, :, :PAST] = cache[:, :, :, state.filled - PAST : state.filled].clone()
+            state.filled = PAST
 
 
 @dataclass
@@ -225,8 +243,8 @@ def _state_dict(variables: Mapping[str, Tensor], layers: int) -> dict[str, Tenso
     """CTranslate2's names and tensors under ours."""
     state: dict[str, Tensor] = {}
     for conv in ("conv1", "conv2"):
-        for part in ("weight", "bias"):
-            state[f"{conv}.{part}"] = variables[f"encoder/{conv}/{part}"]
+        state[f"{conv}.weight"] = variables[f"encoder/{conv}/weight"].flatten(1)
+        state[f"{conv}.bias"] = variables[f"encoder/{conv}/bias"]
     for index in range(layers):
         for ours, theirs in _PARTS.items():
             names = ("gamma", "beta") if ours.endswith("norm") else ("weight", "bias")

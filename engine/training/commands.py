@@ -16,7 +16,7 @@ from engine.speech.whisper import load_encoder
 from engine.training.config import read_config
 from engine.training.corpus import build_corpus
 from engine.training.dataset import build_pool, load_items
-from engine.training.evaluation import evaluate, loudness_constants
+from engine.training.evaluation import effort_constants, evaluate
 from engine.training.faces import build_basis
 from engine.training.loop import held_out_items, train
 
@@ -85,7 +85,7 @@ def train_speech(
 def train_evaluate(corpus: Path, weight_file: Path | None = None, config_file: Path | None = None) -> Mapping[str, Any]:
     """Figures of a weight file (the shipped one by default) on the held-out voices of a corpus.
 
-    `loudness` holds what the constants of engine/speech/loudness.py are on the voices that were trained on.
+    `effort` holds what the constants of engine/speech/effort.py are on the voices that were trained on.
     """
     config = read_config(config_file)
     model = load_speech_model(weight_file)
@@ -93,5 +93,5 @@ def train_evaluate(corpus: Path, weight_file: Path | None = None, config_file: P
     known = [item for item in items if item.voice not in config.held_out]
     return {
         "held_out": [entry.as_dict() for entry in evaluate(model, held_out_items(items, config))],
-        "loudness": loudness_constants(model, known),
+        "effort": effort_constants(model, known),
     }

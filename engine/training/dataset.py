@@ -161,7 +161,7 @@ def build_pool(
         if not path.exists():
             frames, wanted = Sampler(items, segment_s, config, seed * 1_000_003 + part).segments(at_once)
             encoding = Encoding.begin(encoder, at_once)
-            heard = encoding.push(np.concatenate([frames, silent_frames(at_once, 1)], axis=1))
+            heard = encoding.push(np.concatenate([frames, silent_frames(at_once, 1)], axis=1)).inputs
             partial = path.with_suffix(".part.npz")
             np.savez(partial, inputs=heard.half().numpy(), controls=wanted[:, : heard.shape[1]].astype(np.float16))
             partial.replace(path)

@@ -1,6 +1,6 @@
-"""How well a trained model does on voices it never heard, and the constants of loudness on the voices it knows.
+"""How well a trained model does on voices it never heard, and the constants of effort on the voices it knows.
 
-The whole model is measured as it dubs: network, loudness, inertia and voice activity.
+The whole model is measured as it dubs: network, effort, inertia and voice activity.
 """
 
 from collections.abc import Iterable
@@ -78,8 +78,8 @@ def evaluate(model: SpeechModel, items: Iterable[Item]) -> list[VoiceFigures]:
     return [_figures(voice, pairs, basis) for voice, pairs in sorted(by_voice.items())]
 
 
-def loudness_constants(model: SpeechModel, items: Iterable[Item], seconds_each: float = 30.0) -> dict[str, float]:
-    """Means and spreads of the network's jaw and of loudness while somebody speaks: the constants of loudness.py.
+def effort_constants(model: SpeechModel, items: Iterable[Item], seconds_each: float = 30.0) -> dict[str, float]:
+    """Means and spreads of the network's jaw and of effort while somebody speaks: the constants of effort.py.
 
     Takes the first `seconds_each` of every voice among `items`, its recordings in a row as in a stream.
     """
@@ -89,20 +89,20 @@ def loudness_constants(model: SpeechModel, items: Iterable[Item], seconds_each: 
         heard = by_voice.setdefault(item.voice, [])
         heard.append(item.samples[: max(0, wanted - sum(map(len, heard)))])
     if not by_voice:
-        raise BadInputError("no recordings to measure loudness on; all voices of the corpus are held out")
+        raise BadInputError("no recordings to measure effort on; all voices of the corpus are held out")
     jaws, levels = [], []
     for pieces in by_voice.values():
         samples = np.concatenate(pieces)
         speaking = np.array(ActivityDetector(model.activity).push(samples), bool)
-        controls, loudness = predict(model.network, model.encoder, samples, len(speaking))
+        controls, effort = predict(model.network, model.encoder, samples, len(speaking))
         jaws.append(controls[:, _JAW].numpy()[speaking])
-        levels.append(loudness[speaking])
+        levels.append(effort[speaking])
     jaw, level = np.concatenate(jaws), np.concatenate(levels)
     return {
         "voices": len(by_voice),
         "speaking_s": len(jaw) / FRAME_RATE,
-        "loudness_mean": float(level.mean()),
-        "loudness_spread": float(level.std()),
+        "effort_mean": float(level.mean()),
+        "effort_spread": float(level.std()),
         "jaw_mean": float(jaw.mean()),
         "jaw_spread": float(jaw.std()),
     }

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engine.errors import BadInputError
 from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis
-from engine.speech.encoding import Encoding, SoundEncoding, band_loudness
+from engine.speech.encoding import Encoding, SoundEncoding
 from engine.speech.features import SAMPLE_RATE
 from engine.speech.network import SpeechNet
 from engine.speech.whisper import CHUNK, WhisperEncoder
@@ -160,12 +160,12 @@ def _resume(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> i
 def predict(
     network: SpeechNet, encoder: WhisperEncoder, samples: NDArray[np.float32], frames: int
 ) -> tuple[Tensor, NDArray[np.float32]]:
-    """The network's own controls [frames, CONTROLS] of one recording and their loudness [frames]. samples: [N]."""
+    """The network's own controls [frames, CONTROLS] of one recording and their effort [frames]. samples: [N]."""
     delay = network.config.delay
     silence = np.zeros((delay + 2 * CHUNK) * SAMPLE_RATE // FRAME_RATE, np.float32)
-    inputs = SoundEncoding(Encoding.begin(encoder)).push(np.concatenate([samples, silence]))
+    inputs, effort = SoundEncoding(Encoding.begin(encoder)).push(np.concatenate([samples, silence]))
     answer: Tensor = network(inputs, network.initial_state())[0, delay : delay + frames]
-    return answer, band_loudness(inputs[0].numpy())[: len(answer)]
+    return answer, effort[0, : len(answer)]
 
 
 def held_out_items(items: Iterable[Item], config: TrainConfig) -> list[Item]:

@@ -90,8 +90,11 @@ def test_chunked_attention_equals_masked_attention(encoder: WhisperEncoder) -> N
     mel = torch.randn(1, 2 * CHUNK * chunks + 3, MEL_BANDS)
     stream = EncoderStream(encoder)
     live = torch.cat([stream.step(mel[:, 8 * c : 8 * c + MEL_CONTEXT]) for c in range(chunks)], dim=1)
-    x = torch.nn.functional.gelu(encoder.conv1(mel.transpose(1, 2)))
-    x = torch.nn.functional.gelu(encoder.conv2(x)).transpose(1, 2) + encoder.get_buffer("encodings")[: CHUNK * chunks]
+    x = mel.transpose(1, 2)
+    for layer, stride in ((encoder.conv1, 1), (encoder.conv2, 2)):
+        taps = layer.weight.view(24, -1, 3)
+        x = torch.nn.functional.gelu(torch.nn.functional.conv1d(x, taps, layer.bias, stride=stride))
+    x = x.transpose(1, 2) + encoder.get_buffer("encodings")[: CHUNK * chunks]
     owner = torch.arange(CHUNK * chunks) // CHUNK
     allowed = owner[None, :] <= owner[:, None]
     for block in encoder.blocks:
@@ -114,9 +117,19 @@ def test_a_long_stream_hands_over_and_stays_bounded(encoder: WhisperEncoder, mon
     for _ in range(60):
         stream.step(torch.randn(1, MEL_CONTEXT, MEL_BANDS))
         positions.append(stream.state.position)
-        assert all(cache.shape[3] <= 16 for cache in stream.state.caches)
+        assert all(cache.shape[3] == 2 * 16 + CHUNK for cache in stream.state.caches)
     assert max(positions) == 40 + 16 - CHUNK
     assert positions.count(16) >= 3
+
+
+@pytest.mark.unit
+def test_full_buffers_keep_the_past(encoder: WhisperEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    mel = torch.randn(40, 1, MEL_CONTEXT, MEL_BANDS)
+    monkeypatch.setattr(whisper, "PAST", 16)
+    small, roomy = EncoderState(), EncoderState(caches=[torch.zeros(2, 1, 3, 200, 8) for _ in range(2)])
+    for frames in mel:
+        torch.testing.assert_close(encoder(frames, small), encoder(frames, roomy))
+    assert small.filled <= 2 * 16 + CHUNK < roomy.filled
 
 
 @pytest.mark.unit

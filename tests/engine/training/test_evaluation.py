@@ -1,4 +1,4 @@
-"""Figures come from the whole model; constants of loudness from speaking frames of every voice."""
+"""Figures come from the whole model; constants of effort from speaking frames of every voice."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from engine.speech.controls import CONTROLS, FaceBasis
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.whisper import WhisperEncoder
 from engine.training.dataset import Item
-from engine.training.evaluation import evaluate, loudness_constants
+from engine.training.evaluation import effort_constants, evaluate
 
 pytestmark = pytest.mark.unit
 
@@ -54,11 +54,11 @@ def test_constants_take_the_same_length_of_every_voice_and_only_speech(model: Sp
     """A second of silence and what lies beyond the length asked for do not count."""
     quiet = Item("a", np.zeros(16_000, np.float32), np.zeros((50, len(CONTROLS)), np.float32))
     items = [quiet, _item("a", 1.0), _item("a", 3.0), _item("b", 4.0)]
-    constants = loudness_constants(model, items, seconds_each=2.0)
+    constants = effort_constants(model, items, seconds_each=2.0)
     assert constants["voices"] == 2
     assert 2.0 < constants["speaking_s"] <= 3.1
     assert 0.0 < constants["jaw_mean"] < 1.0
-    assert constants["loudness_spread"] > 0.0
+    assert constants["effort_spread"] > 0.0
 
 
 def test_nothing_to_measure_is_said(model: SpeechModel) -> None:
@@ -66,4 +66,4 @@ def test_nothing_to_measure_is_said(model: SpeechModel) -> None:
     with pytest.raises(BadInputError, match="no held-out"):
         evaluate(model, [])
     with pytest.raises(BadInputError, match="all voices"):
-        loudness_constants(model, [])
+        effort_constants(model, [])
