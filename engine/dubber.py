@@ -4,7 +4,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -108,6 +108,7 @@ class Dubber:
     ) -> None:
         """Loads the networks."""
         self._config: Final = config or DubConfig()
+        self._effort = self._config.effort
         networks = _networks()
         renderer = SpeakerRenderer(profile, networks.generator)
         self._editor: Final = FrameEditor(
@@ -120,6 +121,19 @@ class Dubber:
         self._audio_ended = False
         self._strength = 0.0
         self._last_s = -math.inf
+
+    @property
+    def effort(self) -> int:
+        """Optimisation steps of the next picture; may be changed at any time.
+
+        Raises:
+            BadInputError: set to a value out of range.
+        """
+        return self._effort
+
+    @effort.setter
+    def effort(self, steps: int) -> None:
+        self._effort = replace(self._config, effort=steps).effort
 
     def push_audio(self, chunk: AudioChunk) -> None:
         """Take the next piece of the dubbing speech: mono, 16 kHz.
@@ -164,12 +178,12 @@ class Dubber:
         if result.face is None:
             return self._untouched(frame, result, mouth.speaking, times)
         strength = self._fade(frame.seconds, result)
-        edit = self._editor.edit(rgb, result.face, mouth.displacement, strength, self._config.effort, self._state)
+        edit = self._editor.edit(rgb, result.face, mouth.displacement, strength, self._effort, self._state)
         times.update(edit.stages_ms)
         with stopwatch(times, "blend"):
             finished = edit.patch.into(frame)
         return EditedFrame(
-            finished, frame, True, "edited", self._config.effort, edit.target, _flat(result.face), edit.patch.mask,
+            finished, frame, True, "edited", self._effort, edit.target, _flat(result.face), edit.patch.mask,
             (edit.patch.top, edit.patch.left), mouth.speaking, times,
         )  # fmt: skip
 

@@ -268,3 +268,17 @@ def _dub(profile: SpeakerProfile, data_dir: Path) -> list[EditedFrame]:
         dubber.push_video(item)
     dubber.end_video()
     return dubber.ready()
+
+
+@pytest.mark.unit
+def test_effort_may_change_between_pictures(session: Session) -> None:
+    """The next picture is edited with it; a value out of range changes nothing."""
+    dubber, _ = session([("ok", i == 0, 0.0) for i in range(2)], DubConfig(effort=1))
+    dubber.end_audio()
+    dubber.push_video(frame(0))
+    first = dubber.ready()
+    dubber.effort = 0
+    with pytest.raises(BadInputError, match="effort is 65"):
+        dubber.effort = 65
+    dubber.push_video(frame(1))
+    assert [item.effort for item in (*first, *dubber.ready())] == [1, 0]
