@@ -1,4 +1,4 @@
-"""Shipped directions of the default generator: how whitened W changes with head angles and mouth numbers."""
+"""Directions in whitened W: how it changes with head angles and mouth numbers. Those of the default generator ship."""
 
 from pathlib import Path
 from typing import Final
@@ -8,10 +8,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.errors import WeightsFormatError
+from engine.errors import ShapeError, WeightsFormatError
 
 DIRECTIONS_FILE: Final = Path(__file__).with_name("mobile_directions.safetensors")
 """[13,K] float16, see `engine.training.directions`."""
+NUMBERS: Final = 13
+"""Numbers that were regressed on together, see `engine.training.directions`."""
 ANGLES: Final = slice(0, 2)
 """Yaw and pitch, per ten degrees; the roll of aligned faces tells nothing and is not used."""
 MOUTH: Final = slice(3, 11)
@@ -38,9 +40,34 @@ def row_directions(rows: int, axes: int, file: Path = DIRECTIONS_FILE) -> tuple[
         found = load_file(file)["directions"].to(torch.float32)
     except (OSError, SafetensorError, KeyError) as error:
         raise WeightsFormatError(f"{file} holds no directions ({error!r}); reinstall the package") from error
-    if found.shape != (13, axes):
-        raise WeightsFormatError(f"{file}: directions are {tuple(found.shape)}; expected (13, {axes})")
-    angles, mouth = torch.zeros(2, rows, axes), torch.zeros(8, rows, axes)
-    angles[:, _ANGLE_ROWS] = found[ANGLES, None]
-    mouth[:, _MOUTH_ROWS] = found[MOUTH, None]
+    if found.shape != (NUMBERS, axes):
+        raise WeightsFormatError(f"{file}: directions are {tuple(found.shape)}; expected ({NUMBERS}, {axes})")
+    return spread(found, rows, _ANGLE_ROWS, _MOUTH_ROWS)
+
+
+def spread(found: Tensor, rows: int, angle_rows: slice, mouth_rows: slice) -> tuple[Tensor, Tensor]:
+    """Directions of one W for W+ codes, each on the rows where it acts.
+
+    Args:
+        found: [13,K] change of whitened W per number.
+        rows: R of the generator.
+        angle_rows: rows on which head angles act.
+        mouth_rows: rows on which the mouth acts.
+
+    Returns:
+        [2,R,K] per ten degrees of yaw and pitch, and [8,R,K] per mouth number.
+
+    Raises:
+        ShapeError: there are not thirteen directions.
+    """
+    if found.ndim != 2 or len(found) != NUMBERS:
+        raise ShapeError(f"directions are {tuple(found.shape)}; expected [{NUMBERS},K]")
+    angles, mouth = torch.zeros(2, rows, found.shape[1]), torch.zeros(8, rows, found.shape[1])
+    angles[:, angle_rows] = found[ANGLES, None]
+    mouth[:, mouth_rows] = found[MOUTH, None]
     return angles, mouth
+
+
+def stylegan2_rows(rows: int) -> tuple[slice, slice]:
+    """Rows of a StyleGAN2 on which head angles act (up to 16 px) and on which the mouth acts (8 to 64 px)."""
+    return slice(0, min(5, rows)), slice(1, min(9, rows))

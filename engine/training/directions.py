@@ -1,14 +1,16 @@
-"""Directions in W along which faces of the default generator turn and move their mouths.
+"""Directions in W along which a generator's faces turn and move their mouths.
 
 Ridge regression (Hoerl and Kennard 1970) of whitened W on what our tracker sees of random faces: head angles, the eight
 mouth numbers, eye opening and brow height together, so that one does not stand in for another. Enrolment starts its
-per-speaker directions from these. `python -m engine.training.directions` makes the file (some 15 minutes, two cores).
+per-speaker directions from these. `python -m engine.training.directions` makes the file of the default generator (some
+15 minutes, two cores); imported generators get theirs when they are imported.
 The shipped one came from the same faces and regression in a script before this module, with an earlier head pose: a new
 run gives nearly, not exactly, the same numbers, and has not been made yet.
 """
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +20,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from engine.editing.mouth import mouth_shape
+from engine.errors import NoFaceError
 from engine.generators import load_default_generator
 from engine.generators.directions import DIRECTIONS_FILE
-from engine.generators.mobile import MobileStyleGAN
+from engine.generators.protocol import Generator
 from engine.generators.stats import WStatistics
 from engine.tracking.pose import to_head
 from engine.tracking.tracker import FaceTracker, TrackedFace
@@ -32,6 +35,9 @@ _TRUNCATION: Final = 0.85
 _RIDGE: Final = 0.02
 _ANGLE_UNIT_DEG: Final = 10.0
 _UPPER_FACE_UNIT: Final = 0.1
+_PATIENCE: Final = 30
+_LEAST_SHARE: Final = 0.3
+"""Fewer faces than this share of so many pictures: not a generator of faces."""
 
 
 def face_numbers(face: TrackedFace) -> NDArray[np.float64]:
@@ -44,12 +50,26 @@ def face_numbers(face: TrackedFace) -> NDArray[np.float64]:
 
 
 def sample_faces(
-    generator: MobileStyleGAN, tracker: FaceTracker, count: int, seed: int = _SEED
+    generator: Generator,
+    tracker: FaceTracker,
+    count: int,
+    seed: int = _SEED,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Draw random faces and look at them.
 
+    Args:
+        generator: whose faces.
+        tracker: what looks at them.
+        count: faces to draw.
+        seed: seed of the faces.
+        progress: told (done, total) after every face.
+
     Returns:
-        [N,512] w and [N,13] numbers of the faces that the tracker found, N at most `count`.
+        [N,D] w and [N,13] numbers of the faces that the tracker found, N at most `count`.
+
+    Raises:
+        NoFaceError: the pictures show no faces.
     """
     noise = torch.Generator().manual_seed(seed)
     codes, numbers = [], []
@@ -64,8 +84,15 @@ def sample_faces(
             if found.face is not None:
                 codes.append(w[0].numpy())
                 numbers.append(face_numbers(found.face))
-            if index % 100 == 99:
-                _log.info("%d of %d faces", index + 1, count)
+            elif index + 1 >= _PATIENCE and len(codes) < _LEAST_SHARE * (index + 1):
+                raise NoFaceError(
+                    f"{len(codes)} of the first {index + 1} pictures of this generator show a face; expected "
+                    f"{_LEAST_SHARE:.0%} or more. Is it a generator of aligned faces?"
+                )
+            if progress is not None:
+                progress(index + 1, count)
+    if not codes:
+        raise NoFaceError(f"none of {count} pictures of this generator shows a face; is it one of aligned faces?")
     return np.stack(codes), np.stack(numbers)
 
 
@@ -81,10 +108,15 @@ def main(target: Path = DIRECTIONS_FILE) -> None:
     """Make the shipped file."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     generator = load_default_generator()
-    codes, numbers = sample_faces(generator, FaceTracker.from_cache(), _FACES)
+    codes, numbers = sample_faces(generator, FaceTracker.from_cache(), _FACES, progress=_tell)
     directions = regress(codes, numbers, WStatistics.sample(generator))
     save_file({"directions": torch.from_numpy(directions).to(torch.float16)}, target)
     _log.info("%s: directions of %d faces", target.name, len(codes))
+
+
+def _tell(done: int, total: int) -> None:
+    if done % 100 == 0:
+        _log.info("%d of %d faces", done, total)
 
 
 if __name__ == "__main__":

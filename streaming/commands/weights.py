@@ -1,9 +1,12 @@
-"""`livedub weights`: which public weights there are, fetching them, checking them."""
+"""`livedub weights`: which public weights there are, fetching them, checking them; importing generators."""
 
 import argparse
+from pathlib import Path
 
 from engine import weights
 from engine.errors import WeightsError
+from engine.generators.importing import ImportConfig, import_generator
+from engine.generators.library import described, generators_dir, imported_generators
 from streaming.commands.common import Context, Subparsers, add_json
 
 NEEDED = (
@@ -20,7 +23,7 @@ NEEDED = (
 
 def add(commands: Subparsers) -> None:
     """Describe the command."""
-    about = "list, fetch and check the public weights"
+    about = "list, fetch and check the public weights; import a generator"
     parser = commands.add_parser("weights", help=about, description=f"{about.capitalize()}.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text, run in (
@@ -35,10 +38,41 @@ def add(commands: Subparsers) -> None:
             action.add_argument("--all", action="store_true", help="every known file, also those for evaluation")
         add_json(action)
         action.set_defaults(run=run)
+    _add_import(actions)
+
+
+def _add_import(actions: Subparsers) -> None:
+    """Describe `weights import`."""
+    text = "convert a StyleGAN2 generator of one's own for `enroll --generator`"
+    action = actions.add_parser("import", help=text, description=f"{text.capitalize()}. No code in the file is run.")
+    action.add_argument("file", type=Path, metavar="FILE",
+        help=".pkl of stylegan2-ada-pytorch or stylegan3, .pt of rosinality, PTI or STIT, .safetensors of livedub",
+    )  # fmt: skip
+    action.add_argument("--name", help="what to call it (default: made of the file's name)")
+    action.add_argument("--noise", choices=("const", "none"), default="const", help="keep or take away its noise")
+    action.add_argument("--faces", type=int, default=ImportConfig().faces, metavar="N",
+        help="random faces to learn from how it turns heads and moves mouths (default %(default)s; 0: none, quick)",
+    )  # fmt: skip
+    add_json(action)
+    action.set_defaults(run=run_import)
+
+
+def run_import(args: argparse.Namespace, context: Context) -> int:
+    """Convert a generator and say what it is."""
+    config = ImportConfig(noise=args.noise, faces=args.faces)
+    with context.screen.progress() as report:
+        done = import_generator(args.file, args.name, config, report)
+    for line in done.parts.report:
+        context.screen.say(line)
+    context.screen.result(
+        {"name": done.name, "path": str(done.path), "identity": done.identity, **described(done.parts)},
+        f"{done.path}: use it with `livedub enroll --generator {done.name}`. Its licence is that of {args.file.name}.",
+    )
+    return 0
 
 
 def run_list(args: argparse.Namespace, context: Context) -> int:
-    """Show the catalogue."""
+    """Show the catalogue and the imported generators."""
     rows = [
         {
             "name": known.name,
@@ -62,8 +96,21 @@ def run_list(args: argparse.Namespace, context: Context) -> int:
             for row in rows
         ],
     )  # fmt: skip
+    own = imported_generators()
+    context.screen.table(
+        f"Imported generators, kept in {generators_dir()}",
+        ["name", "identity", "what it is"],
+        [[known.name, known.identity or "damaged", "; ".join(known.report)] for known in own],
+    )
     here = sum(1 for row in rows if row["here"])
-    context.screen.result({"cache": str(weights.cache_dir()), "weights": rows}, f"{here} of {len(rows)} are here")
+    generators = [
+        {"name": known.name, "path": str(known.path), "identity": known.identity, "report": list(known.report)}
+        for known in own
+    ]
+    context.screen.result(
+        {"cache": str(weights.cache_dir()), "weights": rows, "generators": generators},
+        f"{here} of {len(rows)} are here; {len(own)} generators are imported",
+    )
     return 0
 
 

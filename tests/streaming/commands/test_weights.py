@@ -1,6 +1,7 @@
 """`livedub weights` and `livedub doctor` on caches of every state."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from engine import weights
 from engine.errors import WeightsError
 from streaming.commands.weights import NEEDED, with_companions
+from tests.engine.generators.checkpoint_files import nvidia_object, nvidia_state, write_nvidia_pickle
+from tests.engine.generators.made_stylegan2 import SMALL, randomised
 from tests.streaming.fakes import livedub
 
 pytestmark = pytest.mark.unit
@@ -34,6 +37,50 @@ def test_list_names_every_file_with_its_licence() -> None:
     text = livedub("weights", "list").out
     assert "Apache-2.0" in text
     assert f"0 of {len(weights.CATALOGUE)} are here" in text
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    """A small generator as NVIDIA's training writes it."""
+    path = tmp_path / "ffhq-32.pkl"
+    write_nvidia_pickle(path, nvidia_object(nvidia_state(randomised(replace(SMALL, noise_width=16)))))
+    return path
+
+
+def test_import_says_what_it_found_and_list_shows_it(snapshot: Path, empty_cache: Path) -> None:
+    done = livedub("weights", "import", snapshot, "--faces", "0")
+    assert done.status == 0
+    for words in ("NVIDIA pickle", "32 px, 8 rows", "12, 10, 8, 6", "noise: constant", "enroll --generator ffhq-32"):
+        assert words in done.out
+    assert (empty_cache / "generators" / "ffhq-32.safetensors").is_file()
+    assert "ffhq-32" in livedub("weights", "list").out
+    values = livedub("weights", "list", "--json").values
+    assert [row["name"] for row in values["generators"]] == ["ffhq-32"]
+    assert len(values["generators"][0]["identity"]) == 16
+
+
+def test_import_for_machines(snapshot: Path) -> None:
+    values = livedub(
+        "weights", "import", snapshot, "--faces", "0", "--name", "mine", "--noise", "none", "--json"
+    ).values
+    assert (values["name"], values["resolution"], values["rows"], values["noise"]) == ("mine", 32, 8, "none")
+    assert values["directions"] is False and any("taken away" in line for line in values["report"])
+
+
+def test_import_of_bad_files_ends_with_their_status(snapshot: Path, tmp_path: Path) -> None:
+    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch canary'\ntR.")
+    (tmp_path / "cut.pkl").write_bytes(snapshot.read_bytes()[:500])
+    for file, words, status in (
+        ("none.pkl", [], 2),
+        (snapshot.name, ["--name", "../up"], 2),
+        (snapshot.name, ["--faces", "3"], 2),
+        ("cut.pkl", [], 3),
+        ("evil.pkl", [], 3),
+    ):
+        done = livedub("weights", "import", tmp_path / file, *words)
+        assert (done.status, done.out) == (status, ""), (file, words)
+        assert done.err.startswith("livedub: error: ") and done.err.count("\n") == 1
+    assert livedub("weights", "list", "--json").values["generators"] == []
 
 
 def test_needed_names_are_in_the_catalogue_with_their_companions() -> None:
