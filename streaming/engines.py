@@ -1,6 +1,7 @@
-"""What the commands ask of the editing engine, and the engine itself behind it."""
+"""What the commands and live sessions ask of the editing engine, and the engine itself behind it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,6 +12,7 @@ from engine.dubber import Dubber, DubConfig, enroll
 from engine.editing.profile import SpeakerProfile
 from engine.errors import ProfileError
 from engine.media import VideoFrame
+from engine.speech import load_speech_model
 from streaming.dubbing import Session
 from streaming.screen import Report
 
@@ -46,6 +48,45 @@ class Engine(Protocol):
         """Begin a dub; effort None is the engine's default."""
 
 
+@dataclass(frozen=True)
+class Features:
+    """What an engine offers to live sessions; the page shows controls for exactly this."""
+
+    default_effort: int
+    """Optimisation steps a picture when nothing is asked for."""
+    max_effort: int
+    """Most steps that may be asked for."""
+    emotions: tuple[str, ...] = ()
+    """Emotions that may be asked for; empty: none can."""
+
+
+class LiveSession(Session, Protocol):
+    """What a live session asks of the engine's `Dubber`."""
+
+    effort: int
+    """Optimisation steps of the next picture."""
+
+
+@dataclass(frozen=True)
+class OpenedSession:
+    """An engine's session for live work."""
+
+    session: LiveSession
+    """The session."""
+    look_ahead_ms: float
+    """Voice after a picture's time that it needs for it."""
+
+
+class LiveEngine(Engine, Protocol):
+    """What live sessions ask of an engine."""
+
+    def features(self) -> Features:
+        """What may be asked for."""
+
+    def live(self, profile: Profile, effort: int | None) -> OpenedSession:
+        """Begin a live dub; takes seconds the first time."""
+
+
 class LocalEngine:
     """The engine of this package, on this machine."""
 
@@ -63,3 +104,15 @@ class LocalEngine:
             raise ProfileError(f"got a {type(profile).__name__}, expected a profile that this engine has made or read")
         config = DubConfig(tracker=tracker) if effort is None else DubConfig(effort=effort, tracker=tracker)
         return Dubber(profile, config)
+
+    def features(self) -> Features:
+        """What may be asked for: the speech network has no emotions yet."""
+        return Features(default_effort=DubConfig().effort, max_effort=8)
+
+    def live(self, profile: Profile, effort: int | None) -> OpenedSession:
+        """Begin a live dub."""
+        if not isinstance(profile, SpeakerProfile):
+            raise ProfileError(f"got a {type(profile).__name__}, expected a profile that this engine has made or read")
+        speech = load_speech_model()
+        config = DubConfig() if effort is None else DubConfig(effort=effort)
+        return OpenedSession(Dubber(profile, config, speech), speech.look_ahead_ms)

@@ -1,0 +1,215 @@
+"""One encoder for many viewers: pictures or sound are encoded once, and each packet goes to all who subscribed."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Literal
+
+from engine.media import VideoFrame
+from streaming.channel import Channel, ChannelClosed, Policy
+from streaming.clock import NS
+from streaming.encoder import CodecName, Encoded, PictureEncoder, SoundEncoder, side_by_side
+from streaming.live.media import LivePicture, SessionTime, SoundBlock
+from streaming.stage import TaskOwner
+from streaming.worker import Worker
+
+log = logging.getLogger(__name__)
+
+View = Literal["edited", "compare"]
+"""What a viewer sees: the edited picture; or that and the source side by side."""
+
+QUEUE_PACKETS: Final = 8
+"""Pictures that may wait for one viewer; a slower one loses them all and begins at a new key picture."""
+
+_KEY_EVERY_NS: Final = 4 * NS
+"""Longest time between key pictures, for recordings and pushes."""
+_KEY_AT_MOST_NS: Final = NS // 4
+"""Requests for key pictures are heard at most this often."""
+
+
+class Subscription:
+    """One viewer's packets. For pictures they begin at a key picture."""
+
+    def __init__(self, hub: "Hub", capacity: int) -> None:
+        """Made by `Hub.subscribe`."""
+        self._hub = hub
+        self._packets: Channel[Encoded] = Channel("packets of a viewer", capacity, lambda _: 1.0, Policy.REJECT)
+        self._waits_for_key = True
+        self.started = False
+        """Whether a packet was handed on."""
+        self.overflows = 0
+        """How often the viewer was too slow and lost packets."""
+        self.hold: Callable[[], bool] = _never
+        """While this says True, packets are left out (sound that waits for its pictures)."""
+
+    async def get(self) -> Encoded:
+        """The next packet; raises ChannelClosed at the end."""
+        return await self._packets.get()
+
+    def __aiter__(self) -> AsyncIterator[Encoded]:
+        """Packets until the end."""
+        return self._packets.__aiter__()
+
+    def close(self) -> None:
+        """No more packets for this viewer; may be called again."""
+        self._packets.close()
+        self._packets.clear()
+        self._hub.leave(self)
+
+    def deliver(self, packet: Encoded) -> None:
+        """Hand a packet on, by the hub."""
+        if self._packets.closed or self.hold() or (self._waits_for_key and not packet.key):
+            return
+        if len(self._packets) >= self._packets.capacity_ms:
+            self.overflows += 1
+            self._packets.clear()
+            self._waits_for_key = True
+            self._hub.request_key()
+            if not packet.key:
+                return
+        self._waits_for_key = False
+        self.started = True
+        self._packets.put_nowait(packet)
+
+
+class Hub:
+    """What picture and sound hubs have in common: subscribers, and packets sent at media time + delay."""
+
+    def __init__(self, name: str, time: SessionTime, delay_ns: int, queue: int) -> None:
+        """No subscribers yet."""
+        self.error: Exception | None = None
+        """Why the encoder stopped, if it did."""
+        self._time, self._delay, self._queue = time, delay_ns, queue
+        self._subscribers: list[Subscription] = []
+        self._tasks = TaskOwner(name)
+
+    @property
+    def viewers(self) -> int:
+        """How many subscribed."""
+        return len(self._subscribers)
+
+    def subscribe(self) -> Subscription:
+        """Packets from now on."""
+        subscription = Subscription(self, self._queue)
+        self._subscribers.append(subscription)
+        self.request_key()
+        return subscription
+
+    def leave(self, subscription: Subscription) -> None:
+        """Forget a subscriber."""
+        if subscription in self._subscribers:
+            self._subscribers.remove(subscription)
+
+    def request_key(self) -> None:
+        """Ask for a place where decoding can begin; for sound every packet is one."""
+
+    async def aclose(self) -> None:
+        """End the encoder and every subscription."""
+        await self._tasks.end()
+        for subscription in tuple(self._subscribers):
+            subscription.close()
+
+    async def _send(self, packet: Encoded) -> None:
+        await self._time.sleep_until(packet.media + self._delay)
+        for subscription in tuple(self._subscribers):
+            subscription.deliver(packet)
+
+    def _failed(self, error: Exception) -> None:
+        self.error = error
+        log.error("%s", error)
+        for subscription in tuple(self._subscribers):
+            subscription.close()
+
+
+class PictureHub(Hub):
+    """Encodes pictures while somebody watches.
+
+    Args:
+        time: the session's time.
+        worker: the encoder's thread.
+        delay_ns: when packets leave, from their media time.
+        codec: H264 or VP8.
+        view: what is shown.
+    """
+
+    def __init__(
+        self, time: SessionTime, worker: Worker, delay_ns: int, codec: CodecName, view: View = "edited"
+    ) -> None:
+        """Open the encoder with the first picture that somebody watches."""
+        super().__init__(f"pictures {codec} {view}", time, delay_ns, QUEUE_PACKETS)
+        self.codec, self.view = codec, view
+        self.encoder = PictureEncoder(codec)
+        self.pictures: Channel[LivePicture] = Channel("pictures to encode", 160, lambda _: 40.0, Policy.DROP_OLDEST)
+        self._worker = worker
+        self._wants_key = True
+        self._last_key = -_KEY_EVERY_NS
+        self._tasks.begin("encode", self._run())
+
+    def picture(self, picture: LivePicture) -> None:
+        """Take a released picture."""
+        if self._subscribers and not self.pictures.closed:
+            self.pictures.put_nowait(picture)
+
+    def sound(self, block: SoundBlock) -> None:
+        """Sound goes elsewhere."""
+
+    def request_key(self) -> None:
+        """Make the next picture a key picture; not more often than four times a second."""
+        self._wants_key = True
+
+    async def _run(self) -> None:
+        try:
+            async for picture in self.pictures:
+                since = picture.media - self._last_key
+                key = (self._wants_key and since >= _KEY_AT_MOST_NS) or since >= _KEY_EVERY_NS
+                packet = await self._worker.run(lambda: self.encoder.encode(self._shown(picture), key))  # noqa: B023
+                if packet.key:
+                    self._wants_key, self._last_key = False, picture.media
+                await self._send(packet)
+        except Exception as error:
+            self._failed(error)
+            raise
+
+    def _shown(self, picture: LivePicture) -> VideoFrame:
+        return picture.frame if self.view == "edited" else side_by_side(picture.frame, picture.source)
+
+
+class SoundHub(Hub):
+    """Encodes sound while somebody listens."""
+
+    def __init__(self, time: SessionTime, worker: Worker, delay_ns: int) -> None:
+        """Open the encoder."""
+        super().__init__("sound", time, delay_ns, 50)
+        self._encoder = SoundEncoder()
+        self._worker = worker
+        self._blocks: Channel[SoundBlock] = Channel("sound to encode", 400, lambda _: 20.0, Policy.DROP_OLDEST)
+        self._tasks.begin("encode", self._run())
+
+    def picture(self, picture: LivePicture) -> None:
+        """Pictures go elsewhere."""
+
+    def sound(self, block: SoundBlock) -> None:
+        """Take released sound."""
+        if self._subscribers and not self._blocks.closed:
+            self._blocks.put_nowait(block)
+
+    async def _run(self) -> None:
+        try:
+            async for block in self._blocks:
+                await self._send(await self._worker.run(lambda: self._encoder.encode(block)))  # noqa: B023
+        except Exception as error:
+            self._failed(error)
+            raise
+
+
+async def drain(subscription: Subscription, take: Callable[[Encoded], None]) -> None:
+    """Hand every packet to `take` until the subscription ends."""
+    while True:
+        try:
+            packet = await subscription.get()
+        except ChannelClosed:
+            return
+        take(packet)
+
+
+def _never() -> bool:
+    return False
