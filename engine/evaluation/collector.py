@@ -18,7 +18,7 @@ from engine.evaluation.judges import Judge, check_reading
 from engine.evaluation.machine import describe_machine, versions
 from engine.evaluation.pictures import MotionCompensation, gradient_across, laplacian_variance, luma, outside_changed
 from engine.evaluation.report import Report, percentiles
-from engine.evaluation.summary import Measurements, Reading, summarise
+from engine.evaluation.summary import Measurements, Reading, openings, summarise
 from engine.media import VideoFrame
 
 IDENTITY_EVERY: Final = 5
@@ -165,6 +165,10 @@ class Collector:
         self._measured.distances.append(f.identity_distance(edited[None], source[None]))
         if last is not None:
             self._measured.pairs["tl_id"].append((f.cosine(edited, last[0]), f.cosine(source, last[1])))
+
+    def openings(self) -> dict[str, list[float | None]]:
+        """Openings of all frames so far over time, to be drawn: seconds, target, shown, filmed."""
+        return openings(self._measured)
 
     def finish(self, command: str = "", **extra: Any) -> Report:
         """The report of all frames so far.

@@ -116,6 +116,22 @@ def summarise(measured: Measurements) -> Summary:
     return summary
 
 
+def openings(measured: Measurements) -> dict[str, list[float | None]]:
+    """Openings over time, to be drawn: seconds, target (in the judge's convention), shown and filmed, [T] each.
+
+    In inter-ocular distances; None where there is no reading. Without a judge only the times.
+    """
+    lips = _Lips.of(measured, {})
+    series: dict[str, list[float | None]] = {"seconds": [round(float(t), 4) for t in lips.times]}
+    try:
+        offset = lips.offset()
+    except f.NotMeasured:
+        return series
+    for name, points in (("target", lips.target + offset), ("shown", lips.edited), ("filmed", lips.source)):
+        series[name] = [round(float(v), 4) if np.isfinite(v) else None for v in _opening(points)]
+    return series
+
+
 def _outside(measured: Measurements) -> tuple[float, int, int]:
     if not measured.outside:
         raise f.NotMeasured("no pixel is outside a mask")

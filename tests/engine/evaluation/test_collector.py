@@ -237,3 +237,19 @@ def test_an_empty_run_has_reasons_for_everything() -> None:
     assert all(figure is None for figure in report.figures.values())
     assert set(FIGURES) <= set(report.not_measured)
     assert json.loads(report.to_json())["frames"] == 0
+
+
+def test_openings_over_time_are_given_to_be_drawn(stage: Any) -> None:
+    judge = stage.judge()
+    collector = Collector(judge)
+    frames = stage.run_of(4, lambda index, rgb: rgb + np.uint8(1), tracked=stage.face(0.2), target=stage.face(0.4))
+    for index, frame in enumerate(frames):
+        if index != 2:
+            judge.knows(frame.source, stage.face(0.3), np.ones(3))
+            judge.knows(frame.frame, stage.face(0.5), np.ones(3))
+        collector.add(frame)
+    series = collector.openings()
+    assert series["seconds"] == [0.0, 0.04, 0.08, 0.12]
+    assert series["filmed"] == [0.3, 0.3, None, 0.3] and series["shown"] == [0.5, 0.5, None, 0.5]
+    assert series["target"] == [0.5, 0.5, None, 0.5]  # 0.4, and 0.1 that the judge reads wider than the tracker
+    assert set(Collector(None).openings()) == {"seconds"}
