@@ -46,12 +46,12 @@ def read_generator(path: Path, noise: NoiseMode = "const") -> tuple[StyleGAN2, F
 
 def _ingredients(file: TorchFile) -> Ingredients:
     if (module := nvidia.module_of(file.root)) is not None:
-        return _from_object(module, file, "tuned generator (PTI), one saved network")
+        return _from_object(module, file, "tuned generator (PTI), one saved network", None)
     root = nvidia.as_dict(file.root)
+    average = file.tensor(root["latent_avg"]) if file.is_tensor(root.get("latent_avg")) else None
     for key, form in _OBJECTS.items():
         if (module := nvidia.module_of(root.get(key))) is not None:
-            return _from_object(module, file, form)
-    average = file.tensor(root["latent_avg"]) if file.is_tensor(root.get("latent_avg")) else None
+            return _from_object(module, file, form, average)
     places: tuple[str | None, ...] = ("g_ema", "state_dict", "generator", "G_ema", "g", None)
     for place in places:
         state = _state(file, root if place is None else nvidia.as_dict(root.get(place)))
@@ -62,10 +62,10 @@ def _ingredients(file: TorchFile) -> Ingredients:
     raise WeightsFormatError(f"{file.source}: no StyleGAN2 generator in it; it holds {_described(file.root, root)}")
 
 
-def _from_object(module: nvidia.Module, file: TorchFile, form: str) -> Ingredients:
+def _from_object(module: nvidia.Module, file: TorchFile, form: str, average: Tensor | None) -> Ingredients:
     names = nvidia.as_dict(module.state.get("_modules"))
     if "to_rgb1" in names:  # a whole network of rosinality's repository, saved as an object
-        return rosinality.read_rosinality(nvidia.state_of(module, file), None, file.source)
+        return rosinality.read_rosinality(nvidia.state_of(module, file), average, file.source)
     return nvidia.read_nvidia_object(module, file, form)
 
 

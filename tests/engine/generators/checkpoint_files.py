@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.generators.stylegan2 import StyledConv, StyleGAN2, ToRgb
 
@@ -117,9 +118,9 @@ def nvidia_object(state: dict[str, Tensor], **attributes: Any) -> Persistent:
         if name == "generator":
             attribute |= {"z_dim": 20, "c_dim": 0, "img_channels": 3, "img_resolution": 32}
         if name in ("conv0", "conv1"):
-            attribute |= {"conv_clamp": None, "use_noise": True, "activation": "lrelu"}
+            attribute |= {"conv_clamp": None, "use_noise": True, "activation": "lrelu", "act_gain": np.sqrt(2)}
         if name.startswith("fc"):
-            attribute |= {"bias_gain": 0.01, "weight_gain": 0.01 / 4}
+            attribute |= {"bias_gain": 0.01, "weight_gain": 0.01 / np.sqrt(16)}
         attribute |= {key: value for key, value in attributes.items() if key in attribute}
         return Persistent({"generator": "Generator", "synthesis": "SynthesisNetwork"}.get(name, name), attribute)
 
@@ -172,6 +173,21 @@ def rosinality_state(model: StyleGAN2) -> dict[str, Tensor]:
     ):
         state[f"style.{index + 1}.weight"], state[f"style.{index + 1}.bias"] = weight, bias
     return {name: value.detach().clone() for name, value in state.items()}
+
+
+class Generator(nn.Module):
+    """A network object whose tensors have the names of a state dict, for files that hold whole networks."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        """Makes a module for every part of a name."""
+        super().__init__()
+        parts = dict.fromkeys(name.split(".")[0] for name in state if "." in name)
+        for name, value in state.items():
+            if "." not in name:
+                self.register_buffer(name, value)
+        for part in parts:
+            inner = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
+            self.add_module(part, Generator(inner))
 
 
 def pickled(root: object, protocol: int = 4) -> io.BytesIO:

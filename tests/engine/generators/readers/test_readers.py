@@ -14,6 +14,7 @@ from engine.generators.readers import read_generator
 from engine.generators.stylegan2 import StyleGAN2
 from tests.engine.generators.checkpoint_files import (
     EasyDict,
+    Generator,
     Persistent,
     nvidia_object,
     nvidia_state,
@@ -65,6 +66,14 @@ def encoder(path: Path, model: StyleGAN2) -> None:
     )
 
 
+def whole_network(path: Path, model: StyleGAN2) -> None:
+    write_torch(path, {"g_ema": Generator(rosinality_state(model)).eval(), "latent_avg": mean(model)})
+
+
+def whole_network_before_1_6(path: Path, model: StyleGAN2) -> None:
+    write_torch(path, {"g_ema": Generator(rosinality_state(model)), "latent_avg": mean(model)}, old=True)
+
+
 def state_dict(path: Path, model: StyleGAN2) -> None:
     write_torch(path, nvidia_state(model))
 
@@ -81,6 +90,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path, StyleGAN2], None], str]] = {
     "d.pt": (rosinality, "rosinality"),
     "stylegan2-ffhq-config-f.pt": (converted_from_tensorflow, "rosinality"),
     "e4e_ffhq_encode.pt": (encoder, "rosinality"),
+    "f.pt": (whole_network, "rosinality"),
+    "g.pt": (whole_network_before_1_6, "rosinality"),
     "e.pt": (state_dict, "state dict"),
 }
 
