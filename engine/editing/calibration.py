@@ -103,7 +103,8 @@ def _sharpness(renderer: SpeakerRenderer, sample: Sample, share: float) -> tuple
     height, width = patch.mask.shape
     own = sample.rgb[patch.top : patch.top + height, patch.left : patch.left + width].astype(np.float32)
     inside = patch.mask > 0.5
-    return _laplacian_variance(patch.rgb, inside), max(_laplacian_variance(own, inside), 1e-6)
+    shown = np.round(patch.rgb)  # the frame has whole grey levels: their noise counts on both sides
+    return _laplacian_variance(shown, inside), max(_laplacian_variance(own, inside), 1e-6)
 
 
 def _laplacian_variance(rgb: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:

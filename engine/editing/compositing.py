@@ -22,6 +22,12 @@ _BORDER_PX: Final = 24.0
 """Over this width the mask falls to zero at the region's own border, in crop px."""
 _LEAST: Final = 1 / 255
 """A share below this changes no 8-bit pixel by more than one step: it counts as none."""
+_JAW: Final = range(4, 13)
+"""Landmarks of the jaw below the cheeks; 8 is the chin."""
+_BESIDE_JAW: Final = 0.06
+"""How far the mask reaches below the sides of the jaw, in distances of the outer eye corners."""
+_BELOW_CHIN: Final = 0.15
+"""The same below the chin: a filmed chin that is lower than the wanted one, its beard too, has to go."""
 _COLOUR_LIMIT: Final = 0.12
 """Largest colour correction, in units of -1...1."""
 
@@ -61,7 +67,8 @@ def lower_face_mask(observation: Observation, target: NDArray[np.float64], regio
     points = observation.points
     eye = float(np.hypot(*(points[45] - points[36])))
     up = (points[27] - points[8]) / max(float(np.hypot(*(points[27] - points[8]))), 1e-6)
-    jaw = [points[i] - up * 0.06 * eye for i in range(4, 13)] + [target[i] - up * 0.06 * eye for i in range(4, 13)]
+    grown = [up * eye * (_BESIDE_JAW + (_BELOW_CHIN - _BESIDE_JAW) * (1 - ((i - 8) / 4) ** 2)) for i in _JAW]
+    jaw = [place[i] - more for place in (points, target) for i, more in zip(_JAW, grown, strict=True)]
     nose = points[33] - up * 0.05 * eye
     cheeks = [0.55 * points[3] + 0.45 * points[31], 0.55 * points[13] + 0.45 * points[35]]
     hull = convex_hull(np.stack([*jaw, nose, *cheeks, *(target[i] for i in (48, 54))]))

@@ -1,5 +1,6 @@
 """The edit of one tracked frame: target, predicted w, corrections, region render, composite."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,8 +29,10 @@ _JAW_WEIGHT: Final = 2.0
 _DRIFT: Final = 0.15
 """Share of a frame's leftover mouth error that the next frames begin with."""
 _DRIFT_LIMIT: Final = 1.0
-_NEWTON_SHARE: Final = 0.6
+_NEWTON_SHARE: Final = 0.8
 """Share of a Gauss-Newton step that is taken: a full one would carry the mesh's own noise into the picture."""
+_CORRECTIONS: Final = 2
+"""Gauss-Newton steps of a corrected frame, each with a render."""
 _BEYOND: Final = 0.15
 """How far beyond the widest mouth of the clip a target may open, as a share of the clip's range."""
 
@@ -61,6 +64,17 @@ class Edit:
     """[68,2] px of the frame: where the landmarks should be."""
     stages_ms: dict[str, float]
     """Time of each stage."""
+
+
+def held_share(wanted: float, room: float) -> float:
+    """Share of a displacement that is asked for, so that its opening stays below `room`, both in the same unit.
+
+    The opening follows room x tanh(wanted / room): almost all of a small one, never more than there is room for, and
+    of two openings the wider one stays wider.
+    """
+    if wanted <= 0:
+        return 1.0
+    return room * math.tanh(wanted / room) / wanted if room > 0 else 0.0
 
 
 class FrameEditor:
@@ -101,13 +115,13 @@ class FrameEditor:
     def target_head(self, observation: Observation, displacement: NDArray[np.float32]) -> NDArray[np.float64]:
         """Wanted landmarks in the head frame, [68,3]: the rest face of the speaker moved as speech asks.
 
-        Displacements that would open the mouth farther than the profile can show are scaled down as a whole.
+        The opening bends towards the widest that the profile can show; the whole displacement is scaled with it.
         """
         profile = self.profile
         rest = mouth_shape(profile.rest_head)[OPENING]
         wanted = mouth_shape(displacement)[OPENING]
         most = profile.mouth_high[OPENING] + _BEYOND * (profile.mouth_high[OPENING] - profile.mouth_low[OPENING])
-        share = 1.0 if rest + wanted <= most or wanted <= 0 else max(0.0, (most - rest) / wanted)
+        share = held_share(wanted, most - rest)
         head = observation.head.copy()
         head[MOVED_POINTS] = profile.rest_head[MOVED_POINTS] + share * displacement[MOVED_POINTS]
         return head
@@ -148,12 +162,13 @@ class FrameEditor:
         if effort > 0:
             meter = MouthMeter(self._mesh, rgb, face, seen, region, mask)
             with stopwatch(times, "correct"), torch.no_grad():
-                missing = wanted - meter.mouth(picture)
-                state.drift = np.clip(state.drift + _DRIFT * missing, -_DRIFT_LIMIT, _DRIFT_LIMIT)
-                w = self._renderer.anchor(
-                    features, self._renderer.held(asked + _NEWTON_SHARE * self._renderer.step(missing))
-                )
-                picture = self._renderer.region(w)
+                for turn in range(_CORRECTIONS):
+                    missing = wanted - meter.mouth(picture)
+                    if turn == 0:
+                        state.drift = np.clip(state.drift + _DRIFT * missing, -_DRIFT_LIMIT, _DRIFT_LIMIT)
+                    asked = self._renderer.held(asked + _NEWTON_SHARE * self._renderer.step(missing))
+                    w = self._renderer.anchor(features, asked)
+                    picture = self._renderer.region(w)
         if effort > 1:
             with stopwatch(times, "refine"):
                 problem = RefineProblem(

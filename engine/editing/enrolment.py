@@ -49,7 +49,7 @@ class EnrolConfig:
 
     quality: str = "draft"
     """Name of the preset."""
-    frames: int = 48
+    frames: int = 64
     """Frames that are fitted, chosen for variety of pose and mouth."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
     """The first code."""
@@ -62,10 +62,10 @@ class EnrolConfig:
         if quality == "draft":
             return cls()
         if quality == "full":
-            tuning = TuningConfig(steps=1000)
+            tuning = TuningConfig(steps=1400)
             return cls("full", 140, InversionConfig(shared_steps=60, row_steps=60), tuning)
         if quality == "compact":
-            return cls("compact", tuning=TuningConfig(steps=260, compact=True))
+            return cls("compact", tuning=TuningConfig(steps=400, compact=True))
         raise ValueError(f"unknown quality {quality!r}; expected draft, full or compact")
 
 

@@ -14,7 +14,7 @@ from engine.editing.tuning import tuned_parameters
 from engine.errors import ProfileError
 from engine.generators.mobile import MobileStyleGAN
 
-_PRIOR: Final = 0.05
+_PRIOR: Final = 0.02
 """Weight of how unusual a mouth is for the speaker beside how far the picture is from its target."""
 _UNUSUAL: Final = 4.0
 """Largest Mahalanobis distance of an asked-for mouth from the clip's mean one."""

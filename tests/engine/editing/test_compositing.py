@@ -36,6 +36,16 @@ def test_mask_covers_mouth_and_chin_and_not_the_eyes() -> None:
     assert float(edge.max()) == 0.0
 
 
+def test_mask_reaches_below_a_filmed_chin_that_is_lower_than_the_wanted_one() -> None:
+    """A closed mouth over a dropped jaw: what is left of the filmed chin has to go."""
+    watched, wanted = seen(opened(neutral_head(), 0.2)), seen(neutral_head())
+    mask = lower_face_mask(watched, wanted.points, REGION)[0, 0]
+    chin = watched.points[8]
+    column = mask[:, int(chin[0]) - REGION.left]
+    assert float(column[int(chin[1]) - REGION.top]) > 0.9
+    assert float(column[int(chin[1]) + 24 - REGION.top]) > 0.3
+
+
 def test_mask_has_no_hard_edge() -> None:
     """Neighbouring pixels differ by little: no visible box."""
     mask = lower_face_mask(seen(neutral_head()), seen(neutral_head()).points, REGION)[0, 0]

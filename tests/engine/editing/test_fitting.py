@@ -90,6 +90,26 @@ def test_tuning_changes_weights_and_leaves_no_gradients(
     assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
 
 
+def test_small_and_large_weights_move_by_the_same_share(
+    small: MobileStyleGAN, statistics: WStatistics, perceptual: PerceptualLoss
+) -> None:
+    """A step is a share of each tensor's own size: filters of 0.03 are not thrown about by a rate made for styles."""
+    import copy
+
+    model = copy.deepcopy(small)
+    base = torch.zeros(small.rows, 24)
+    frames, _ = _clip(small, statistics, base)
+    config = TuningConfig(steps=4, weight_rate=1e-3, averaging=0.0)
+    tune(model, statistics, perceptual, SMALL_REGION, base, torch.zeros(3, *base.shape), frames, config, _ignore)
+    before = tuned_parameters(small)
+    shares = {
+        name: float((value - before[name]).abs().max() / before[name].square().mean().sqrt())
+        for name, value in tuned_parameters(model).items()
+    }
+    assert max(shares.values()) < 4 * 1.5 * config.weight_rate
+    assert shares["blocks.3.second.weight"] == pytest.approx(shares["blocks.3.second.bias"], rel=0.5)
+
+
 def test_prior_holds_silent_directions(
     small: MobileStyleGAN, statistics: WStatistics, perceptual: PerceptualLoss
 ) -> None:
