@@ -39,8 +39,8 @@ class TuningConfig:
     weight_rate: float = 7e-4
     """Adam rate of the generator's weights, each as a share of its root mean square; 0 leaves them as they are.
 
-    One rate for all, 5e-4, moved the small pointwise filters by several percent a step, and beards and teeth turned into
-    hatching; so does three times this share.
+    One rate for all, 5e-4, moved the small pointwise filters by several percent a step, and beards and teeth turned
+    into hatching; so does three times this share.
     """
     compact: bool = False
     """Whether only the convolutions of the up-blocks are tuned: a profile of a fifth of the size."""
