@@ -166,6 +166,7 @@ def score(
     parts: tuple[Tracker, Judge | None, Distance | None],
     span: tuple[float, float | None] = (0.0, None),
     strip: StripMaker | None = None,
+    collector: Collector | None = None,
 ) -> dict[str, Any]:
     """Measure one video of another system.
 
@@ -176,6 +177,7 @@ def score(
         parts: tracker, judge and learnt distance.
         span: start and length in seconds of the part of the clip that was dubbed.
         strip: takes pictures, if any are wanted.
+        collector: takes the readings; one of its own by default.
 
     Returns:
         The report, in the form of our own runs.
@@ -184,7 +186,7 @@ def score(
         BadInputError: the result shows another part of the picture.
     """
     tracker, judge, distance = parts
-    collector, likeness = Collector(judge), Reconstruction(judge, distance)
+    collector, likeness = collector or Collector(judge), Reconstruction(judge, distance)
     for frame, source in paired(probe_video(result), probe_video(clip), *span):
         found = tracker.track(source.rgb(), source.seconds)
         shown = _shown(frame, source, found)

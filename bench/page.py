@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bench.report import name_of
 from engine.evaluation import FIGURES, goal_text, reached
 
 Series = Mapping[str, Sequence[float | None]]
@@ -41,9 +42,7 @@ class Run:
     @property
     def title(self) -> str:
         """Clip, speech, and the system when it is another one."""
-        run = self.report["run"]
-        name = f"{run['clip']} + {run['speech']}"
-        return f"{run['system']}: {name}" if "system" in run else name
+        return name_of(self.report["run"])
 
 
 def page(runs: Sequence[Run], head: Mapping[str, Any]) -> str:

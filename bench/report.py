@@ -17,14 +17,25 @@ def cell(key: str, value: float | None) -> str:
     return f"{value:.3g}" + ("" if reached(key, value) else " *")
 
 
+def name_of(run: Mapping[str, Any]) -> str:
+    """What a run is called in tables: clip and speech, and the system when it is another one."""
+    name = f"{run['clip']} + {run['speech']}"
+    return f"{run['system']}: {name}" if "system" in run else name
+
+
 def quality_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Figures of quality runs (entries of `summary.json`) as a Markdown table; * = not what is to be reached."""
-    names = [f"{run['run']['clip']} + {run['run']['speech']}" for run in runs]
+    runs = [run for run in runs if "figures" in run]
+    names = [name_of(run["run"]) for run in runs]
     rows = [["figure", "to reach", *names], ["---"] * (2 + len(runs))]
     rows += [[key, goal_text(key), *(cell(key, run["figures"][key]) for run in runs)] for key in FIGURES]
+    likeness = [(run.get("reconstruction") or {}).get("figures", {}) for run in runs]
+    for key in dict.fromkeys(key for figures in likeness for key in figures):
+        values = [figures.get(key) for figures in likeness]
+        rows.append([key, "own sound", *("-" if value is None else f"{value:.3g}" for value in values)])
     rows.append(["edited / frames", "", *(f"{run['edited']} / {run['frames']}" for run in runs)])
-    rows.append(["ms per frame", "", *(f"{run['ms_per_frame']:.0f}" for run in runs)])
-    rows.append(["peak memory, MiB", "", *(str(run["peak_memory_mb"]) for run in runs)])
+    rows.append(["ms per frame", "", *(f"{run['ms_per_frame']:.0f}" if "ms_per_frame" in run else "-" for run in runs)])
+    rows.append(["peak memory, MiB", "", *(str(run.get("peak_memory_mb", "-")) for run in runs)])
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
