@@ -8,6 +8,7 @@ file with a payload is refused as a whole.
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
@@ -115,10 +116,12 @@ def read_pickle(stream: Stream, source: str) -> Notes:
     """
     machine = _Machine(source)
     try:
-        for opcode, argument, _ in _operations(stream):
-            if opcode == "STOP":
-                return Notes(machine.pop(), machine.references)
-            machine.step(opcode, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # odd escapes in text are the file's own affair
+            for opcode, argument, _ in _operations(stream):
+                if opcode == "STOP":
+                    return Notes(machine.pop(), machine.references)
+                machine.step(opcode, argument)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise WeightsFormatError(
             f"{source}: not a whole pickle ({type(error).__name__}: {str(error)[:120]}); fetch the file again"

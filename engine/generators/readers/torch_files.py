@@ -37,6 +37,8 @@ _TYPES: Final = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError)
+"""What Python's reader of archives raises when one is damaged."""
 _MOST_DIMENSIONS: Final = 8
 _REBUILD: Final = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 _WRAPPERS: Final = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
@@ -132,7 +134,7 @@ def _read_zip(path: Path) -> TorchFile:
     source = path.name
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise WeightsFormatError(f"{source}: a damaged archive ({error}); fetch the file again") from error
     names = {info.filename: info for info in archive.infolist()}
     found = [name for name in names if name.rsplit("/", 1)[-1] == "data.pkl"]
@@ -148,7 +150,7 @@ def _read_zip(path: Path) -> TorchFile:
             raise WeightsFormatError(f"{source}: {name} is missing or compressed; save it again with torch.save")
         try:
             return archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise WeightsFormatError(f"{source}: {name} is damaged ({error}); fetch the file again") from error
 
     def numbers(key: str, size: int) -> bytes:

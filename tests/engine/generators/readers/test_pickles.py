@@ -245,6 +245,10 @@ def test_every_cut_is_reported(share: float) -> None:
         root_of(whole[: int(share * (len(whole) - 1))])
 
 
+def test_odd_escapes_in_old_text_are_no_warning() -> None:
+    assert root_of(b"S'a\\qb'\n.") == "a\\qb"
+
+
 def test_deep_nesting_does_not_exhaust_the_stack() -> None:
     deep = b"N" + b"\x85" * 50_000 + b"."
     found = root_of(deep)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.errors import WeightsFormatError
 from engine.generators.readers import read_generator
-from engine.generators.stylegan2 import StyleGAN2
+from engine.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from tests.engine.generators.checkpoint_files import (
     EasyDict,
     Generator,
@@ -269,3 +271,38 @@ def test_networks_inside_themselves_are_refused(tmp_path: Path) -> None:
         inner = part
     write_nvidia_pickle(tmp_path / "a.pkl", loop)
     refused(tmp_path / "a.pkl", "more than 400 networks")
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A very small generator in every layout."""
+    folder, model = tmp_path_factory.mktemp("whole"), randomised(StyleGAN2Config((3, 2), 3, 3, 1))
+    for name, (write, _) in LAYOUTS.items():
+        write(folder / name, model)
+    return {name: (folder / name).read_bytes() for name in LAYOUTS}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_damaged_files_are_refused_or_read_but_never_break(
+    whole_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(whole_files[data.draw(st.sampled_from(sorted(LAYOUTS)))])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    path = tmp_path_factory.getbasetemp() / "damaged.pt"
+    path.write_bytes(content)
+    try:
+        model, _ = read_generator(path)
+    except WeightsFormatError:
+        return
+    assert model.resolution == 8
+
+
+def test_names_in_an_archive_that_are_no_text_are_reported(tmp_path: Path, whole_files: dict[str, bytes]) -> None:
+    content = whole_files["e.pt"]
+    path = tmp_path / "a.pt"
+    path.write_bytes(content.replace(b"/data/3", b"/data/\xbb", 1))  # in the member's own header, not in the list
+    with pytest.raises(WeightsFormatError, match="is damaged"):
+        read_generator(path)
