@@ -126,7 +126,7 @@ class PictureEncoder:
             try:
                 return _opened(picture, frame, "h264_nvenc", options)
             except (av.FFmpegError, ValueError) as error:
-                log.info("NVENC does not open here (%s); x264 is used", error)
+                log.info("NVENC does not open here (%s); x264 is used", getattr(error, "strerror", None) or error)
                 self._hardware = False
         rate = sharp_bitrate(picture.width, picture.height) // 1000
         x264 = f"keyint=100000:scenecut=0:threads=2:vbv-maxrate={rate}:vbv-bufsize={rate // 2}"

@@ -35,19 +35,6 @@ class Profile(Protocol):
         """Write the profile."""
 
 
-class Engine(Protocol):
-    """What the commands ask of an engine."""
-
-    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
-        """Learn a speaker from pictures."""
-
-    def load(self, path: Path) -> Profile:
-        """Read a saved profile."""
-
-    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
-        """Begin a dub; effort None is the engine's default."""
-
-
 @dataclass(frozen=True)
 class Features:
     """What an engine offers to live sessions; the page shows controls for exactly this."""
@@ -77,8 +64,17 @@ class OpenedSession:
     """Voice after a picture's time that it needs for it."""
 
 
-class LiveEngine(Engine, Protocol):
-    """What live sessions ask of an engine."""
+class Engine(Protocol):
+    """What the commands ask of an engine."""
+
+    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
+        """Learn a speaker from pictures."""
+
+    def load(self, path: Path) -> Profile:
+        """Read a saved profile."""
+
+    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
+        """Begin a dub; effort None is the engine's default."""
 
     def features(self) -> Features:
         """What may be asked for."""

@@ -181,7 +181,7 @@ class SoundHub(Hub):
         super().__init__("sound", time, delay_ns, 50)
         self._encoder = SoundEncoder()
         self._worker = worker
-        self._blocks: Channel[SoundBlock] = Channel("sound to encode", 400, lambda _: 20.0, Policy.DROP_OLDEST)
+        self._blocks: Channel[SoundBlock] = Channel("sound to encode", 1000, lambda _: 20.0, Policy.DROP_OLDEST)
         self._tasks.begin("encode", self._run())
 
     def picture(self, picture: LivePicture) -> None:

@@ -9,8 +9,8 @@ from streaming.live.media import BLOCK_NS, LivePicture, SessionTime, SoundBlock
 from streaming.live.stats import LiveStats
 from streaming.live.voice import VoiceSwitch, fade_to_silence
 
-_TOLERANCE_NS: Final = 5 * MS
-"""A picture that is later than this is not sent."""
+_TOLERANCE_NS: Final = 20 * MS
+"""A picture that is later than this is not sent; up to it the encoder's lead still takes it out on time."""
 _STALL_NS: Final = NS
 """When the clock was held up for longer, the lost time is left out instead of caught up."""
 

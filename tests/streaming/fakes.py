@@ -3,35 +3,18 @@
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.media import AudioChunk, VideoFrame, blend_rgb
 from streaming.cli import main
 from streaming.dubbing import Session
-from streaming.engines import Engine, Profile, Quality, Tracker
+from streaming.engines import Engine, Features, OpenedSession, Profile, Quality, Tracker
 from streaming.screen import Report
-
-
-@dataclass(frozen=True)
-class FakeEdit:
-    """One finished picture."""
-
-    frame: VideoFrame
-    source: VideoFrame
-    edited: bool
-    reason: str
-    effort: int
-    mask: NDArray[np.float32] | None
-    mask_origin: tuple[int, int] = (8, 8)
-    target: NDArray[np.float32] | None = None
-    tracked: NDArray[np.float32] | None = None
-    speaking: float = 1.0
-    stages_ms: Mapping[str, float] = field(default_factory=lambda: {"edit": 1.0})
+from tests.streaming.scripted import LOOK_AHEAD_MS, FakeEdit, ScriptedSession
 
 
 class FakeProfile:
@@ -117,6 +100,15 @@ class FakeEngine:
         self.asked.append((effort, tracker))
         self.sessions.append(FakeSession(self.reasons, 2 if effort is None else effort, self.interrupt_at))
         return self.sessions[-1]
+
+    def features(self) -> Features:
+        return Features(default_effort=1, max_effort=4)
+
+    def live(self, profile: Profile, effort: int | None) -> OpenedSession:
+        self.asked.append((effort, "mesh"))
+        session = ScriptedSession()
+        session.effort = 1 if effort is None else effort
+        return OpenedSession(session, LOOK_AHEAD_MS)
 
 
 class Terminal(io.StringIO):

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from tests.streaming.scripted import LOOK_AHEAD_MS, LOUD, ScriptedSession
 
 from engine.errors import BadInputError
 from engine.media import VideoFrame
@@ -15,7 +16,7 @@ from streaming.live.media import SOUND_RATE, LivePicture
 from streaming.live.voice import RecordedVoice
 from streaming.pipeline import LEAD_MS, LivePipeline, PipelineConfig, fitting_delay_ms
 from streaming.virtual_time import VirtualClock, run_virtual
-from tests.streaming.live.fakes import LOOK_AHEAD_MS, LOUD, Recorder, ScriptedSession, ScriptedWorker, beep, picture
+from tests.streaming.live.fakes import Recorder, ScriptedWorker, beep, picture
 
 pytestmark = pytest.mark.unit
 

@@ -1,6 +1,5 @@
 """Scripted parts of a live session: an engine whose edits cost virtual time, pictures, outputs that note all."""
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,15 +8,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.media import AudioChunk, VideoFrame
+from engine.media import VideoFrame
 from streaming.clock import NS, Clock, LoopClock
 from streaming.live.media import BLOCK, SOUND_RATE, LivePicture, SessionTime, SoundBlock
-from tests.streaming.fakes import FakeEdit
 
 T = TypeVar("T")
-
-LOOK_AHEAD_MS = 150.0
-QUIET, LOUD = 40, 220
 
 
 class ScriptedWorker:
@@ -38,56 +33,6 @@ class ScriptedWorker:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-class ScriptedSession:
-    """An engine's session: paints a picture bright where the voice is loud at its time, dark where it is not."""
-
-    def __init__(self, reasons: Callable[[float], str] = lambda _: "edited") -> None:
-        self.reasons = reasons
-        self.voice = np.zeros(0, np.float32)
-        self.before = 0
-        self.effort = 1
-        self._waiting: deque[VideoFrame] = deque()
-        self.last_s = -1.0
-
-    def push_audio(self, chunk: AudioChunk) -> None:
-        assert chunk.sample_rate == 16000
-        assert chunk.pts == self.before + len(self.voice)
-        self.voice = np.concatenate([self.voice, chunk.samples])
-        if len(self.voice) > 96000:
-            self.before += 48000
-            self.voice = self.voice[48000:]
-
-    def end_audio(self) -> None:
-        """Not used live."""
-
-    def push_video(self, frame: VideoFrame) -> None:
-        assert frame.seconds > self.last_s
-        self.last_s = frame.seconds
-        self._waiting.append(frame)
-
-    def end_video(self) -> None:
-        """Not used live."""
-
-    def ready(self) -> list[FakeEdit]:
-        done = []
-        while (
-            self._waiting and self._waiting[0].seconds + LOOK_AHEAD_MS / 1000 <= (self.before + len(self.voice)) / 16000
-        ):
-            frame = self._waiting.popleft()
-            reason = self.reasons(frame.seconds)
-            if reason != "edited":
-                done.append(FakeEdit(frame, frame, False, reason, 0, None))
-                continue
-            at = round(frame.seconds * 16000) - self.before
-            loud = bool(np.abs(self.voice[max(0, at - 160) : at + 160]).max() > 0.1)
-            luma = np.full_like(frame.planes[0], LOUD if loud else QUIET)
-            painted = VideoFrame(
-                (luma, *frame.planes[1:]), "420", 8, frame.matrix, False, frame.pts, frame.time_base
-            )  # fmt: skip
-            done.append(FakeEdit(painted, frame, True, "edited", self.effort, np.ones((4, 4), np.float32)))
-        return done
 
 
 def picture(pts: int, time_base: Fraction = Fraction(1, 25), width: int = 32, height: int = 16) -> VideoFrame:

@@ -1,0 +1,383 @@
+"""One live session: a source and a voice, the dub between them, and everybody who watches."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BadInputError, LivedubError
+from engine.media import VideoFrame
+from streaming.clock import MS, Clock
+from streaming.egress.hub import PictureHub, SoundHub, View
+from streaming.egress.webrtc import Viewer
+from streaming.encoder import CodecName
+from streaming.engines import Engine
+from streaming.ingest.webrtc import Publisher
+from streaming.live.dub import LiveDub
+from streaming.live.media import SessionTime
+from streaming.live.release import Output
+from streaming.live.sources import PAUSE_S, SourceSpec, VoiceSpec, open_recording, read_voice
+from streaming.live.voice import LiveVoice, NoVoice, PlayOut, RecordedVoice, Voice
+from streaming.pipeline import LivePipeline, PipelineConfig, fitting_delay_ms
+from streaming.rtc import IceServer
+from streaming.stage import TaskOwner
+from streaming.worker import Worker
+
+log = logging.getLogger(__name__)
+
+State = Literal["waiting", "loading", "running", "ended", "failed", "closed"]
+"""waiting: for the first picture; loading: the engine; ended: the source has, the rest goes on."""
+
+
+class NotReady(LivedubError):
+    """The session is not running yet."""
+
+    retryable = True
+
+
+class Refused(LivedubError):
+    """A limit is reached."""
+
+    retryable = True
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """What a session is asked to do."""
+
+    source: SourceSpec
+    """The pictures."""
+    voice: VoiceSpec
+    """The dubbing voice."""
+    profile: Path
+    """The speaker's profile."""
+    speaker: str
+    """Its name."""
+    effort: int | None = None
+    """Optimisation steps a picture; None: the engine's default."""
+    delay_ms: int | None = None
+    """From media time to the viewers; None: measured on the first picture."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all sessions of a server share."""
+
+    engine: Engine
+    """What edits."""
+    compute: Worker
+    """The compute thread."""
+    make_worker: Callable[[str], Worker]
+    """Makes a thread for a codec."""
+    clock: Clock
+    """The time that all keep."""
+    ice_servers: Sequence[IceServer] = ()
+    """STUN and TURN servers."""
+    max_viewers: int = 8
+    """Viewers of one session."""
+    known_cost_ms: dict[str, float] = field(default_factory=dict)
+    """Speaker and effort -> time of one edit, as measured before."""
+
+
+class LiveDubSession:
+    """A running session; begun by `start`, ended by `aclose`."""
+
+    def __init__(self, config: SessionConfig, around: Surroundings) -> None:
+        """Nothing runs yet."""
+        self.id: Final = secrets.token_urlsafe(9)
+        """Its name in addresses."""
+        self.config = config
+        self.state: State = "waiting"
+        """Where it is."""
+        self.error: str | None = None
+        """Why it failed, in a sentence."""
+        self.publishers: dict[str, Publisher] = {}
+        """WHIP connections."""
+        self.viewers: dict[str, Viewer] = {}
+        """WHEP connections."""
+        self.play_out: PlayOut | None = None
+        """The buffer of a voice that programs send."""
+        self._around = around
+        self._pipeline: LivePipeline | None = None
+        self._dub: LiveDub | None = None
+        self._mic: LiveVoice | None = None
+        self._first: asyncio.Future[VideoFrame] = asyncio.get_running_loop().create_future()
+        self._hubs: dict[tuple[CodecName, View], PictureHub] = {}
+        self._sound_hub: SoundHub | None = None
+        self._media: Final = around.make_worker(f"livedub-media-{self.id[:4]}")
+        self._encode: Final = around.make_worker(f"livedub-encode-{self.id[:4]}")
+        self._sound: Final = around.make_worker(f"livedub-sound-{self.id[:4]}")
+        self._tasks = TaskOwner(f"session {self.id[:4]}")
+        self._recorded: dict[VoiceSpec, NDArray[np.float32]] = {}
+
+    async def start(self) -> None:
+        """Open the source and the voice, and begin.
+
+        Raises:
+            MediaError: the source or the voice cannot be read.
+        """
+        if self.config.voice.kind in ("presenter", "file"):
+            await self._read_recording(self.config.voice)
+        if self.config.source.kind in ("presenter", "file"):
+            frames = await open_recording(self.config.source, self._around.clock, self._media)
+
+            async def feed() -> None:
+                """Hand the recording on."""
+                async for frame in frames:
+                    self.take_picture(frame)
+                self.state = "ended"
+
+            self._tasks.begin("source", feed())
+        self._tasks.begin("run", self._run())
+        self._tasks.begin("watch", self._watch(self._tasks))
+
+    @property
+    def pipeline(self) -> LivePipeline:
+        """The running pipeline.
+
+        Raises:
+            NotReady: there is none yet.
+        """
+        if self._pipeline is None:
+            raise NotReady(f"the session is {self.state}; expected it to be running. Ask again in a second.")
+        return self._pipeline
+
+    @property
+    def time(self) -> SessionTime:
+        """Media time; raises NotReady before it runs."""
+        return self.pipeline.time
+
+    def take_picture(self, frame: VideoFrame) -> None:
+        """A picture of the source, as it comes."""
+        if not self._first.done():
+            self._first.set_result(frame)
+        if self._pipeline is not None and self.state in ("running", "loading", "ended"):
+            self._pipeline.push_picture(frame)
+
+    def pictures(self, codec: CodecName, view: View) -> PictureHub:
+        """The hub of a codec and a view, made when first asked for."""
+        if (codec, view) not in self._hubs:
+            pipeline = self.pipeline
+            hub = PictureHub(pipeline.time, self._encode, pipeline.config.delay_ms * MS, codec, view)
+            self._hubs[codec, view] = hub
+            pipeline.outputs.append(hub)
+        return self._hubs[codec, view]
+
+    def sounds(self) -> SoundHub:
+        """The hub of sound, made when first asked for."""
+        if self._sound_hub is None:
+            pipeline = self.pipeline
+            self._sound_hub = SoundHub(pipeline.time, self._sound, pipeline.config.delay_ms * MS)
+            pipeline.outputs.append(self._sound_hub)
+        return self._sound_hub
+
+    def add_output(self, output: Output) -> None:
+        """Send released pictures and sound there as well."""
+        self.pipeline.outputs.append(output)
+
+    async def watch(self, sdp: str, view: View) -> tuple[str, str]:
+        """A viewer's offer; gives the connection's name and the answer.
+
+        Raises:
+            NotReady: it does not run yet.
+            Refused: there are as many viewers as may be.
+            OfferError: the offer cannot be answered.
+        """
+        if self._pipeline is None:
+            raise NotReady(f"the session is {self.state}; expected it to be running. Ask again in a second.")
+        if len(self.viewers) >= self._around.max_viewers:
+            raise Refused(f"this session has {len(self.viewers)} viewers, as many as are allowed. Try later.")
+        name = secrets.token_urlsafe(9)
+        viewer = Viewer(self, view, self._around.ice_servers, lambda: self._forget(name))
+        self.viewers[name] = viewer
+        try:
+            return name, await viewer.connect(sdp)
+        except BaseException:
+            await viewer.aclose()
+            raise
+
+    async def publish(self, sdp: str) -> tuple[str, str]:
+        """A camera's or microphone's offer; gives the connection's name and the answer. A newer one replaces it.
+
+        Raises:
+            OfferError: the offer cannot be answered or brings nothing that the session wants.
+        """
+        name = secrets.token_urlsafe(9)
+        picture = self.take_picture if self.config.source.kind == "whip" else None
+        sound = self._take_microphone if self.config.voice.kind == "whip" else None
+        publisher = Publisher(picture, sound, self._media, self._around.ice_servers, lambda: self._forget(name))
+        try:
+            answer = await publisher.connect(sdp)
+        except BaseException:
+            await publisher.aclose()
+            raise
+        for other_name, other in tuple(self.publishers.items()):
+            if other.brings_pictures == publisher.brings_pictures:
+                await other.aclose()
+                self.publishers.pop(other_name, None)
+        self.publishers[name] = publisher
+        if publisher.brings_pictures and self._pipeline is not None:
+            self._pipeline.new_source()
+        return name, answer
+
+    async def hang_up(self, name: str) -> bool:
+        """End a connection; False: there is none of this name."""
+        peer = self.viewers.get(name) or self.publishers.get(name)
+        if peer is None:
+            return False
+        await peer.aclose()
+        return True
+
+    async def set_effort(self, effort: int) -> None:
+        """Change the effort of the next picture."""
+        self.config = replace(self.config, effort=effort)
+        dub = self._dub
+        if dub is not None:
+
+            def change() -> None:
+                """In the compute thread, between pictures."""
+                dub.session.effort = effort
+
+            await self._around.compute.run(change)
+
+    async def set_voice(self, spec: VoiceSpec) -> None:
+        """Change the dubbing voice.
+
+        Raises:
+            MediaError: a recording cannot be read.
+        """
+        if spec.kind in ("presenter", "file"):
+            await self._read_recording(spec)
+        self.config = replace(self.config, voice=spec)
+        if self._pipeline is not None:
+            self._pipeline.voice.use(self._voice())
+
+    def interrupt(self) -> None:
+        """Silence the voice now."""
+        if self._pipeline is not None:
+            self._pipeline.interrupt()
+
+    def as_dict(self) -> dict[str, Any]:
+        """What it does and how it goes, as plain JSON values."""
+        return {
+            "id": self.id,
+            "state": self.state,
+            "error": self.error,
+            "edited_with": "livedub",
+            "source": self.config.source.kind,
+            "voice": self.config.voice.kind,
+            "speaker": self.config.speaker,
+            "effort": self.config.effort,
+            "viewers": len(self.viewers),
+            "publishers": len(self.publishers),
+            "encoders": {f"{codec} {view}": hub.encoder.name for (codec, view), hub in self._hubs.items()},
+            "stats": None if self._pipeline is None else self._pipeline.as_dict(),
+        }
+
+    async def aclose(self) -> None:
+        """End everything; may be called again."""
+        self.state = "closed"
+        peers: list[Viewer | Publisher] = [*self.viewers.values(), *self.publishers.values()]
+        for peer in peers:
+            await peer.aclose()
+        await self._tasks.end()
+        for hub in self._hubs.values():
+            await hub.aclose()
+        if self._sound_hub is not None:
+            await self._sound_hub.aclose()
+        if self._pipeline is not None:
+            await self._pipeline.aclose()
+        for worker in (self._media, self._encode, self._sound):
+            worker.close()
+
+    async def _run(self) -> None:
+        """From the first picture to running."""
+        config, around = self.config, self._around
+        delay_ms, known = config.delay_ms, around.known_cost_ms.get(self._cost_key())
+        frame = await self._first
+        self.state = "loading"
+        if delay_ms is not None:
+            self._begin(delay_ms, known or 300.0)
+        elif known is not None:
+            self._begin(fitting_delay_ms(200, known), known)
+        dub = await self._open()
+        cost = await around.compute.run(lambda: dub.warm_up(frame))
+        around.known_cost_ms[self._cost_key()] = cost
+        if self._pipeline is None:
+            self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
+        self.pipeline.use(dub, resized=self._resized)
+        self.state = "running"
+
+    def _begin(self, delay_ms: int, cost_ms: float) -> None:
+        """Start the pipeline; pictures pass through until a dub is used."""
+        self._pipeline = LivePipeline(self._around.clock, self._around.compute, PipelineConfig(delay_ms, cost_ms))
+        self._pipeline.voice.use(self._voice())
+
+    async def _open(self) -> LiveDub:
+        config, engine = self.config, self._around.engine
+        opened = await self._around.compute.run(lambda: engine.live(engine.load(config.profile), config.effort))
+        self._dub = LiveDub(opened.session, opened.look_ahead_ms)
+        return self._dub
+
+    def _resized(self) -> None:
+        """Pictures of another size came: begin a new dub for them."""
+
+        async def again() -> None:
+            """Open it while pictures pass through."""
+            self.pipeline.use(await self._open(), resized=self._resized)
+
+        self._tasks.begin("another size", again())
+
+    def _cost_key(self) -> str:
+        return f"{self.config.speaker} {self.config.effort}"
+
+    async def _watch(self, tasks: TaskOwner) -> None:
+        """Turn the first failure of any task into the session's state."""
+        while True:
+            waits = [asyncio.ensure_future(tasks.failed.wait())]
+            if self._pipeline is not None:
+                waits.append(asyncio.ensure_future(self._pipeline.tasks.failed.wait()))
+            try:
+                await asyncio.wait(waits, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            error = tasks.error or (self._pipeline.tasks.error if self._pipeline is not None else None)
+            if error is not None:
+                self.state, self.error = "failed", " ".join(str(error).split()) or type(error).__name__
+                if not isinstance(error, LivedubError):
+                    log.error("session %s failed", self.id, exc_info=error)
+                return
+
+    def _voice(self) -> Voice:
+        """The voice that the configuration asks for."""
+        spec = self.config.voice
+        self._mic = self.play_out = None
+        if spec.kind in ("presenter", "file"):
+            return RecordedVoice(self._recorded[spec], PAUSE_S if spec.repeat else None)
+        if spec.kind == "whip":
+            self._mic = LiveVoice("microphone")
+            return self._mic
+        if spec.kind == "stream":
+            self.play_out = PlayOut()
+            return self.play_out
+        return NoVoice()
+
+    async def _read_recording(self, spec: VoiceSpec) -> None:
+        if spec.kind == "file" and spec.path is None:
+            raise BadInputError("voice of kind file: got no file; expected an upload's name")
+        self._recorded = {spec: await self._media.run(lambda: read_voice(spec))}
+
+    def _take_microphone(self, samples: NDArray[np.float32]) -> None:
+        if self._mic is not None:
+            self._mic.push(samples)
+
+    def _forget(self, name: str) -> None:
+        self.viewers.pop(name, None)
+        self.publishers.pop(name, None)

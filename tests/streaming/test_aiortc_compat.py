@@ -1,0 +1,113 @@
+"""Contracts with aiortc's private parts: each fails loudly when a new aiortc changes what is relied on."""
+
+import asyncio
+from importlib import metadata
+
+import pytest
+from aioice import ice
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, codecs
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtcdtlstransport import RTCCertificate
+from aiortc.rtp import RtpPacket
+
+from engine.errors import BackendError
+from streaming import aiortc_compat
+from tests.streaming.receiver import connected
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def applied() -> None:
+    """All changes are in place."""
+    aiortc_compat.apply()
+    aiortc_compat.apply()
+
+
+def packet(sequence: int, timestamp: int, marker: int, data: bytes = b"x") -> RtpPacket:
+    made = RtpPacket(payload_type=100, marker=marker, sequence_number=sequence, timestamp=timestamp)
+    made._data = data  # type: ignore[attr-defined]
+    return made
+
+
+def test_only_tested_releases_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _: "2.0.0")
+    with pytest.raises(BackendError, match=r"aiortc 2\.0\.0 is installed; expected 1\.16"):
+        aiortc_compat.apply()
+
+
+def taken(buffer: JitterBuffer, *packets: RtpPacket) -> list[JitterFrame]:
+    return [frame for each in packets if (frame := buffer.add(each)[1]) is not None]
+
+
+def test_a_picture_is_taken_with_its_marker_and_not_one_picture_later() -> None:
+    buffer = JitterBuffer(capacity=16, is_video=True)
+    first = taken(buffer, packet(0, 100, 0, b"a"), packet(1, 100, 1, b"b"))
+    assert [(f.data, f.timestamp) for f in first] == [(b"ab", 100)]
+    assert [f.data for f in taken(buffer, packet(2, 200, 1, b"c"))] == [b"c"]
+
+
+def test_a_picture_with_a_hole_waits_for_the_missing_packet() -> None:
+    buffer = JitterBuffer(capacity=16, is_video=True)
+    assert taken(buffer, packet(0, 100, 1, b"k")) != []
+    assert taken(buffer, packet(1, 200, 0, b"a"), packet(3, 200, 1, b"c")) == []
+    assert [f.data for f in taken(buffer, packet(2, 200, 0, b"b"))] == [b"abc"]
+
+
+def test_sound_keeps_its_prefetch() -> None:
+    buffer = JitterBuffer(capacity=16, prefetch=4)
+    assert taken(buffer, *(packet(i, i * 960, 1) for i in range(4))) == []
+    assert len(taken(buffer, packet(4, 4 * 960, 1))) == 1
+
+
+def test_dtls_offers_rsa_suites_too() -> None:
+    from aiortc.rtcdtlstransport import SRTP_PROFILES
+    from OpenSSL import SSL
+
+    context = RTCCertificate.generateCertificate()._create_ssl_context(SRTP_PROFILES)
+    offered = SSL.Connection(context, None).get_cipher_list()
+    assert "ECDHE-RSA-AES128-GCM-SHA256" in offered
+    assert "ECDHE-ECDSA-AES128-GCM-SHA256" in offered
+
+
+def test_h264_is_announced_up_to_level_5_2_with_its_profiles_kept() -> None:
+    levels = [c.parameters["profile-level-id"] for c in codecs.CODECS["video"] if c.name == "H264"]
+    assert levels == ["420034", "42e034"]
+    offered = [c for c in RTCRtpSender.getCapabilities("video").codecs if c.name == "H264"]
+    assert len(offered) == 2
+
+
+def test_candidates_are_on_the_addresses_that_were_chosen() -> None:
+    aiortc_compat.use_host_addresses(["127.0.0.1", "::1"])
+    assert ice.get_host_addresses(use_ipv4=True, use_ipv6=True) == ["127.0.0.1", "::1"]
+    assert ice.get_host_addresses(use_ipv4=True, use_ipv6=False) == ["127.0.0.1"]
+    aiortc_compat.use_host_addresses([])
+    assert "127.0.0.1" not in ice.get_host_addresses(use_ipv4=True, use_ipv6=False)
+
+
+def test_a_connection_to_localhost_only_and_a_request_for_a_key_picture_reach_us() -> None:
+    async def main() -> None:
+        aiortc_compat.use_host_addresses(["127.0.0.1"])
+        config = RTCConfiguration(iceServers=[])
+        sending, receiving = RTCPeerConnection(config), RTCPeerConnection(config)
+        asked = asyncio.Event()
+        try:
+            receiving.addTransceiver("video", direction="recvonly")
+            transceiver = sending.addTransceiver("video", "sendonly")
+            aiortc_compat.on_key_request(transceiver.sender, asked.set)
+            assert aiortc_compat.viewer_bitrate(transceiver.sender) is None
+            await receiving.setLocalDescription(await receiving.createOffer())
+            await sending.setRemoteDescription(RTCSessionDescription(receiving.localDescription.sdp, "offer"))
+            await sending.setLocalDescription(await sending.createAnswer())
+            assert "127.0.0.1" in sending.localDescription.sdp
+            await receiving.setRemoteDescription(RTCSessionDescription(sending.localDescription.sdp, "answer"))
+            await connected(sending, receiving)
+            await receiving.getReceivers()[0]._send_rtcp_pli(transceiver.sender._ssrc)
+            async with asyncio.timeout(20):
+                await asked.wait()
+        finally:
+            await sending.close()
+            await receiving.close()
+            aiortc_compat.use_host_addresses([])
+
+    asyncio.run(main())
