@@ -1,0 +1,305 @@
+// The page of `livedub serve`: begins a session, sends camera or microphone by WHIP, watches by WHEP.
+// It asks only the server that it came from. The picture arrives as edited | source side by side, so that
+// both halves of the slider are always of the same moment.
+
+const $ = (id) => document.getElementById(id);
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const KEEP = 120; // points of a graph: one minute
+const UNITS = { delay_ms: "ms", edit_ms_p95: "ms", av_offset_ms: "ms" };
+const FACES = {
+  edited: "found, edited", no_face: "none", turned_away: "turned away", covered: "covered", too_small: "too small",
+  cut: "a cut", overload: "computer too slow", preparing: "being prepared", size_changed: "new picture size",
+};
+const STATES = {
+  waiting: "waiting for the first picture", loading: "loading the model and measuring this computer", running: "live",
+  ended: "the source has ended", failed: "failed", closed: "ended",
+};
+
+let session = null; // address of the running session
+let watching = null; // {peer, place} of WHEP
+let sending = null; // {peer, place, stream} of WHIP
+let polling = 0;
+let history = {};
+let engine = null;
+
+class Trouble extends Error {}
+
+async function call(method, path, body, type = "application/json") {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  if (body !== undefined) headers["Content-Type"] = type;
+  const data = type === "application/json" && body !== undefined ? JSON.stringify(body) : body;
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers, body: data });
+  } catch {
+    throw new Trouble("The server does not answer. Is livedub still running?");
+  }
+  if (answer.status === 401) throw new Trouble("The server wants a token: open this page as /#token=YOUR-TOKEN.");
+  const text = await answer.text();
+  const isJson = (answer.headers.get("Content-Type") || "").startsWith("application/json");
+  const value = isJson && text ? JSON.parse(text) : text;
+  if (!answer.ok) {
+    const trouble = new Trouble(value?.error?.message || `The server answered ${answer.status}.`);
+    trouble.retry = Number(answer.headers.get("Retry-After")) || 0;
+    trouble.status = answer.status;
+    throw trouble;
+  }
+  return { value, place: answer.headers.get("Location") };
+}
+
+function fail(error) {
+  const names = {
+    NotAllowedError: "The browser may not use the camera or microphone. Allow it beside the address, then press Start.",
+    NotFoundError: "No camera or microphone was found. Plug one in, or choose another source or sound.",
+    NotReadableError: "The camera or microphone is in use by another program.",
+  };
+  $("error").textContent = names[error.name] || error.message || String(error);
+  $("error").hidden = false;
+  if (!(error instanceof Trouble) && !names[error.name]) console.error(error);
+}
+
+function say(text) { $("status").textContent = text; }
+const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
+
+function servers() {
+  return (engine?.ice_servers || []).map((s) => ({ urls: s.urls, ...(s.username ? { username: s.username, credential: s.credential } : {}) }));
+}
+
+async function gathered(peer) {
+  if (peer.iceGatheringState === "complete") return;
+  await new Promise((done) => {
+    const look = () => peer.iceGatheringState === "complete" && done();
+    peer.addEventListener("icegatheringstatechange", look);
+    setTimeout(done, 2000);
+  });
+}
+
+async function connect(peer, path) {
+  peer.addEventListener("connectionstatechange", () => {
+    if (peer.connectionState === "failed") {
+      fail(new Trouble("No way was found between this browser and the server (ICE failed). Behind a firewall the server needs --ice-server turn:..."));
+    }
+  });
+  await peer.setLocalDescription(await peer.createOffer());
+  await gathered(peer);
+  const { value, place } = await call("POST", path, peer.localDescription.sdp, "application/sdp");
+  await peer.setRemoteDescription({ type: "answer", sdp: value });
+  return place;
+}
+
+async function upload(input, what) {
+  const file = input.files[0];
+  if (!file) throw new Trouble(`Choose a ${what} first.`);
+  const most = engine.limits.upload_mb;
+  if (file.size > most * 1e6) throw new Trouble(`The ${what} is larger than ${most} MB.`);
+  say(`sending the ${what}`);
+  return (await call("POST", "/api/uploads", file, "application/octet-stream")).value.upload;
+}
+
+async function wanted() {
+  const source = { kind: chosen("source") }, voice = { kind: chosen("voice") };
+  if (source.kind === "file") source.upload = await upload($("source-file"), "video file");
+  if (source.kind === "url") {
+    source.url = $("source-url").value.trim();
+    if (!source.url) throw new Trouble("Type the network address first.");
+  }
+  if (voice.kind === "file") voice.upload = await upload($("voice-file"), "sound file");
+  return { source, voice, speaker: $("speaker").value, effort: Number($("effort").value), consent: $("consent").checked };
+}
+
+async function send(camera, microphone) {
+  if (!navigator.mediaDevices) throw new Trouble("Camera and microphone need https or localhost: browsers allow them nowhere else.");
+  say("asking for the camera or microphone");
+  const stream = await navigator.mediaDevices.getUserMedia({
+    video: camera && { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25 } },
+    audio: microphone && { echoCancellation: true, noiseSuppression: true },
+  });
+  const peer = new RTCPeerConnection({ iceServers: servers() });
+  sending = { peer, stream };
+  for (const track of stream.getTracks()) {
+    if (track.kind === "video") track.contentHint = "detail";
+    peer.addTrack(track, stream);
+    track.addEventListener("ended", () => fail(new Trouble("The camera or microphone was taken away.")));
+  }
+  sending.place = await connect(peer, `${session}/whip`);
+}
+
+async function running() {
+  for (;;) {
+    const { value } = await call("GET", session);
+    say(STATES[value.state] || value.state);
+    if (value.state === "failed") throw new Trouble(value.error || "The session failed.");
+    if (value.stats) return;
+    await new Promise((done) => setTimeout(done, 300));
+    if (!session) throw new Trouble("stopped");
+  }
+}
+
+async function watch() {
+  const peer = new RTCPeerConnection({ iceServers: servers() });
+  watching = { peer };
+  const stream = new MediaStream();
+  peer.addEventListener("track", ({ track, receiver }) => {
+    stream.addTrack(track);
+    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+  });
+  peer.addTransceiver("video", { direction: "recvonly" });
+  peer.addTransceiver("audio", { direction: "recvonly" });
+  watching.place = await connect(peer, `${session}/whep?view=compare`);
+  $("player").srcObject = stream;
+  await $("player").play().catch(() => {});
+}
+
+function draw() {
+  const video = $("player"), canvas = $("picture"), width = video.videoWidth / 2, height = video.videoHeight;
+  if (width && session) {
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const context = canvas.getContext("2d"), edge = Math.round((width * $("slider").value) / 100);
+    if (edge > 0) context.drawImage(video, 0, 0, edge, height, 0, 0, edge, height);
+    if (edge < width) context.drawImage(video, width + edge, 0, width - edge, height, edge, 0, width - edge, height);
+    if (edge > 0 && edge < width) { context.fillStyle = "#fff"; context.fillRect(edge - 1, 0, 2, height); }
+    $("hint").hidden = true;
+    canvas.dataset.pictures = Number(canvas.dataset.pictures || 0) + 1;
+  }
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(draw);
+  else requestAnimationFrame(draw);
+}
+
+function graph(canvas, values) {
+  const scale = devicePixelRatio || 1;
+  canvas.width = canvas.clientWidth * scale;
+  canvas.height = canvas.clientHeight * scale;
+  const context = canvas.getContext("2d"), low = Math.min(0, ...values), high = Math.max(1, ...values) * 1.1;
+  const x = (i) => (i / (KEEP - 1)) * canvas.width, y = (v) => canvas.height - ((v - low) / (high - low)) * canvas.height;
+  context.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent");
+  context.lineWidth = 2 * scale;
+  context.beginPath();
+  values.forEach((v, i) => context.lineTo(x(KEEP - values.length + i), y(v)));
+  context.stroke();
+}
+
+function show(state) {
+  const stats = state.stats || {};
+  const values = { ...stats, effort: state.effort ?? engine.default_effort, viewers: state.viewers,
+    face: FACES[stats.face] || stats.face, lost: `${stats.skipped ?? 0} + ${stats.late ?? 0}` };
+  for (const place of document.querySelectorAll("[data-of]")) {
+    const value = values[place.dataset.of];
+    place.textContent = value == null ? "-" : typeof value === "number" ? `${+value.toFixed(1)} ${UNITS[place.dataset.of] || ""}` : value;
+  }
+  for (const canvas of document.querySelectorAll("[data-graph]")) {
+    const name = canvas.dataset.graph, value = stats[name];
+    history[name] = [...(history[name] || []), value ?? 0].slice(-KEEP);
+    graph(canvas, history[name]);
+  }
+  say(stats.overloaded ? "live, but this computer is too slow for this effort" : STATES[state.state] || state.state);
+}
+
+async function poll() {
+  if (!session) return;
+  try {
+    const { value } = await call("GET", session);
+    show(value);
+    if (value.state === "failed") throw new Trouble(value.error || "The session failed.");
+  } catch (error) {
+    fail(error);
+    await stop();
+    return;
+  }
+  polling = setTimeout(poll, 500);
+}
+
+async function start(event) {
+  event.preventDefault();
+  $("error").hidden = true;
+  $("start").disabled = true;
+  try {
+    const body = await wanted();
+    session = (await call("POST", "/api/sessions", body)).place;
+    $("stop").disabled = false;
+    const camera = body.source.kind === "whip", microphone = body.voice.kind === "whip";
+    if (camera || microphone) await send(camera, microphone);
+    await running();
+    await watch();
+    history = {};
+    for (const id of ["graphs", "compare", "playback"]) $(id).hidden = false;
+    $("picture").dataset.pictures = 0;
+    poll();
+  } catch (error) {
+    if (session || !(error instanceof Trouble) || error.message !== "stopped") fail(error);
+    await stop();
+  }
+}
+
+async function stop() {
+  clearTimeout(polling);
+  const ending = session;
+  session = null;
+  for (const end of [watching, sending]) {
+    end?.stream?.getTracks().forEach((track) => track.stop());
+    end?.peer.close();
+  }
+  watching = sending = null;
+  $("player").srcObject = null;
+  for (const id of ["graphs", "compare", "playback"]) $(id).hidden = true;
+  $("start").disabled = false;
+  $("stop").disabled = true;
+  $("hint").hidden = false;
+  if (ending) await call("DELETE", ending).catch(() => {});
+  say("not running");
+}
+
+function choices() {
+  const source = chosen("source"), voice = chosen("voice");
+  $("source-file").hidden = source !== "file";
+  $("source-url").hidden = source !== "url";
+  $("voice-file").hidden = voice !== "file";
+  $("consent-row").hidden = source === "presenter";
+}
+
+async function change(body) {
+  if (!session) return;
+  try {
+    await call("PATCH", session, body);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+async function begin() {
+  engine = (await call("GET", "/api/engine")).value;
+  $("speaker").replaceChildren(...engine.speakers.map((name) => new Option(name)));
+  $("effort").max = engine.max_effort;
+  $("effort").value = engine.default_effort;
+  $("effort-shown").textContent = engine.default_effort;
+  $("emotions").hidden = engine.emotions.length === 0;
+  $("emotion").replaceChildren(...engine.emotions.map((name) => new Option(name)));
+}
+
+$("settings").addEventListener("submit", start);
+$("settings").addEventListener("change", choices);
+$("stop").addEventListener("click", stop);
+$("effort").addEventListener("input", () => { $("effort-shown").textContent = $("effort").value; });
+$("effort").addEventListener("change", () => change({ effort: Number($("effort").value) }));
+for (const radio of document.querySelectorAll("input[name=voice]")) {
+  radio.addEventListener("change", async () => {
+    if (session && ["presenter", "none"].includes(radio.value)) await change({ voice: { kind: radio.value } });
+  });
+}
+$("voice-file").addEventListener("change", async () => {
+  if (!session) return;
+  try {
+    await change({ voice: { kind: "file", upload: await upload($("voice-file"), "sound file") } });
+  } catch (error) { fail(error); }
+});
+$("sound").addEventListener("click", () => {
+  const player = $("player");
+  player.muted = !player.muted;
+  $("sound").textContent = player.muted ? "Turn sound on" : "Turn sound off";
+  $("sound").setAttribute("aria-pressed", String(!player.muted));
+});
+addEventListener("pagehide", () => {
+  if (session) fetch(session, { method: "DELETE", keepalive: true, headers: token ? { Authorization: `Bearer ${token}` } : {} });
+});
+choices();
+draw();
+begin().catch(fail);
