@@ -14,6 +14,7 @@ from streaming.server import bodies
 from streaming.server.manager import Sessions, Uploads
 from streaming.server.metrics import exposition
 from streaming.server.openapi import description
+from streaming.server.voice_socket import serve_voice
 
 SDP: Final = "application/sdp"
 """Media type of offers and answers."""
@@ -48,6 +49,7 @@ class Api:
             web.patch(one, self.change),
             web.delete(one, self.delete),
             web.post(f"{one}/interrupt", self.interrupt),
+            web.get(f"{one}/voice", self.voice),
             web.post(f"{one}/whip", self.whip),
             web.options(f"{one}/whip", self.ice),
             web.delete(f"{one}/whip/{{peer}}", self.hang_up),
@@ -144,6 +146,10 @@ class Api:
         """Silence the voice: what waits to be played and what is on its way."""
         self._session(request).interrupt()
         return web.Response(status=204)
+
+    async def voice(self, request: web.Request) -> web.WebSocketResponse:
+        """A voice by WebSocket."""
+        return await serve_voice(request, self._session(request), self._sessions.around.clock)
 
     async def whip(self, request: web.Request) -> web.Response:
         """A camera's or microphone's offer."""

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from streaming.engines import Features
 from streaming.live.session import State
 from streaming.live.sources import SourceKind, VoiceKind
+from streaming.server.voice_socket import RATES
 
 
 def description(features: Features) -> dict[str, Any]:
@@ -41,6 +42,10 @@ def description(features: Features) -> dict[str, Any]:
             f"{one}/interrupt": {
                 "parameters": [_parameter("session")],
                 "post": _call("Silence the voice now", {"204": "silenced"}),
+            },
+            f"{one}/voice": {
+                "parameters": [_parameter("session"), {"name": "rate", "in": "query", "schema": {"enum": list(RATES)}}],
+                "get": _call("WebSocket: 16-bit mono PCM in, played positions back", {"101": "a WebSocket"}),
             },
             **{f"{one}/{kind}": _connection(kind, what) for kind, what in (
                 ("whip", "Send a camera or a microphone (RFC 9725)"),

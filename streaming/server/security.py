@@ -58,6 +58,8 @@ def guard(settings: ServerSettings, clock: Clock) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Check, handle, and harden the answer."""
         answer = _refusal(request, settings, limit) or await _handled(request, handler)
+        if answer.prepared:
+            return answer
         answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         answer.headers.setdefault("Referrer-Policy", "no-referrer")
         answer.headers.setdefault("Cache-Control", "no-store")
