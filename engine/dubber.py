@@ -18,9 +18,7 @@ from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
 from engine.errors import BadInputError, ShapeError
-from engine.generators import load_default_generator
-from engine.generators.mobile import MobileStyleGAN
-from engine.generators.stats import WStatistics
+from engine.generators.library import DEFAULT, ReadyGenerator, load_generator, name_of
 from engine.media import AudioChunk, VideoFrame
 from engine.speech import SpeechModel, load_speech_model
 from engine.timing import stopwatch
@@ -109,10 +107,10 @@ class Dubber:
         """Loads the networks."""
         self._config: Final = config or DubConfig()
         self._effort = self._config.effort
-        networks = _networks()
-        renderer = SpeakerRenderer(profile, networks.generator)
+        networks = _networks(name_of(profile.generator))
+        renderer = SpeakerRenderer(profile, networks.ready.generator)
         self._editor: Final = FrameEditor(
-            renderer, networks.statistics, networks.perceptual, networks.mesh, self._config.refine
+            renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self._config.refine
         )
         self._tracker: Final[Tracker] = create_tracker(self._config.tracker)
         self._speech: Final = (speech or load_speech_model()).stream()
@@ -211,6 +209,7 @@ def enroll(
     quality: str = "draft",
     tracker: TrackerKind = "mesh",
     progress: Callable[[str, int, int], None] | None = None,
+    generator: str = DEFAULT,
 ) -> SpeakerProfile:
     """Learn a speaker from a clip.
 
@@ -220,9 +219,10 @@ def enroll(
             profile, for faces near the generator's own).
         tracker: which tracker follows the face.
         progress: called with what is being done, how much of it is done and how much there is (0: unknown).
+        generator: name of an imported generator, or "default".
 
     Raises:
-        BadInputError: unknown quality.
+        BadInputError: unknown quality or generator.
         NoFaceError: too few frames show a usable face.
         WeightsError: public weights cannot be had.
     """
@@ -230,31 +230,35 @@ def enroll(
         config = EnrolConfig.preset(quality)
     except ValueError as error:
         raise BadInputError(str(error)) from error
-    networks = _networks()
+    networks = _networks(generator)
+    ready = networks.ready
     parts = EnrolParts(
-        networks.generator, networks.statistics, networks.perceptual, networks.mesh, create_tracker(tracker)
+        ready.generator, ready.statistics, ready.directions, networks.perceptual, networks.mesh, create_tracker(tracker)
     )
     return enroll_speaker(frames, parts, config, progress or _silent)
 
 
 @dataclass(frozen=True, slots=True)
 class _Networks:
-    generator: MobileStyleGAN
-    statistics: WStatistics
+    ready: ReadyGenerator
     perceptual: PerceptualLoss
     mesh: MeshNet
 
 
-@functools.lru_cache(maxsize=1)
-def _networks() -> _Networks:
+@functools.lru_cache(maxsize=2)
+def _networks(name: str) -> _Networks:
     """Networks shared by all sessions of the process; none of them holds state or is ever changed."""
-    generator = load_default_generator()
-    return _Networks(
-        generator,
-        WStatistics.sample(generator),
-        PerceptualLoss(weights.path("stlpips-vgg"), stages=4, half=has_bfloat16()),
-        MeshNet(weights.path("mesh")).eval(),
-    )
+    return _Networks(load_generator(name), _perceptual(), _mesh())
+
+
+@functools.lru_cache(maxsize=1)
+def _perceptual() -> PerceptualLoss:
+    return PerceptualLoss(weights.path("stlpips-vgg"), stages=4, half=has_bfloat16())
+
+
+@functools.lru_cache(maxsize=1)
+def _mesh() -> MeshNet:
+    return MeshNet(weights.path("mesh")).eval()
 
 
 def _flat(face: TrackedFace) -> NDArray[np.float32]:

@@ -18,13 +18,12 @@ from engine.editing.mouth import OPENING, mouth_shape, rest_face
 from engine.editing.observation import Observation, observe, region_picture
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.preview import draw_preview
-from engine.editing.profile import SpeakerProfile, generator_hash
+from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.tuning import TuningConfig, TuningFrame, tune, tuned_parameters
 from engine.errors import NoFaceError
-from engine.generators.directions import row_directions
-from engine.generators.mobile import MobileStyleGAN
-from engine.generators.protocol import Region
+from engine.generators.identity import generator_hash
+from engine.generators.protocol import Generator, Region
 from engine.generators.stats import WStatistics
 from engine.media import VideoFrame
 from engine.tracking.alignment import crop_from_rgb, quad_transform
@@ -73,10 +72,12 @@ class EnrolConfig:
 class EnrolParts:
     """Networks that an enrolment uses."""
 
-    generator: MobileStyleGAN
+    generator: Generator
     """Untuned; not changed."""
     statistics: WStatistics
     """Its whitened W."""
+    directions: tuple[Tensor, Tensor]
+    """[2,R,K] and [8,R,K]: its own directions of head angles and mouth numbers; zero when they are not known."""
     perceptual: PerceptualLoss
     """The distance of the fit."""
     mesh: MeshNet
@@ -194,7 +195,7 @@ def enroll_speaker(
     inputs = torch.from_numpy(rows.astype(np.float32))
     fitted = [TuningFrame(seen[i].region, inputs[i], pixel_weight(observations[i], REGION)) for i in chosen]
     generator = copy.deepcopy(parts.generator)
-    start = _first_slopes(model.count, *code.shape)
+    start = _first_slopes(model.count, parts.directions)
     result = tune(
         generator, parts.statistics, parts.perceptual, REGION, code, start, fitted, config.tuning,
         lambda done, total: report("learning the face", done, total),
@@ -209,7 +210,7 @@ def enroll_speaker(
     low, high = np.quantile(mouths, (0.01, 0.99), axis=0)
     at_rest = mouth_shape(rest)
     profile = SpeakerProfile(
-        generator=generator_hash(parts.generator),
+        generator=generator_hash(parts.generator.module()),
         quality=config.quality,
         region=REGION,
         base=parts.statistics.decode(result.base),
@@ -230,16 +231,18 @@ def enroll_speaker(
     )
     profile = _calibrated(profile, parts, seen, report)
     notes = _notes(profile, mouths, result.losses, reasons, len(chosen), time.monotonic() - begin)
+    if not any(bool(part.any()) for part in parts.directions):
+        notes["verdicts"].append("the generator's own directions are not known: mouths that the clip lacks are missing")
     shown = seen[centre].sample or next(item.sample for item in seen if item.sample is not None)
     renderer = SpeakerRenderer(profile, parts.generator)
     picture = draw_preview(profile, renderer, parts.generator, code, shown, parts.statistics)
     return replace(profile, preview=picture, notes=notes)
 
 
-def _first_slopes(features: int, rows: int, axes: int) -> Tensor:
+def _first_slopes(features: int, directions: tuple[Tensor, Tensor]) -> Tensor:
     """The generator's own directions of head angles and mouth; nothing yet for the other features: [F,R,K]."""
-    angles, mouth = row_directions(rows, axes)
-    slopes = torch.zeros(features + MOUTH_COUNT, rows, axes)
+    angles, mouth = directions
+    slopes = torch.zeros(features + MOUTH_COUNT, *mouth.shape[1:])
     slopes[: len(angles)] = angles
     slopes[features:] = mouth
     return slopes

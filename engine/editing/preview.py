@@ -14,7 +14,7 @@ from engine.editing.mouth import mouth_shape
 from engine.editing.observation import CROP, region_picture
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
-from engine.generators.mobile import MobileStyleGAN
+from engine.generators.protocol import Generator
 from engine.generators.stats import WStatistics
 
 _TILE: Final = 256
@@ -34,7 +34,7 @@ _SHAPES: Final = (
 def draw_preview(
     profile: SpeakerProfile,
     renderer: SpeakerRenderer,
-    untuned: MobileStyleGAN,
+    untuned: Generator,
     code: Tensor,
     sample: Sample,
     statistics: WStatistics,

@@ -1,6 +1,5 @@
 """What enrolment saves of a speaker: one safetensors file, bound to the generator it was made with."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.editing.features import FeatureModel
 from engine.errors import ProfileError
 from engine.files import write_atomically
+from engine.generators.identity import generator_hash as generator_hash
 from engine.generators.protocol import Region
 
 PROFILE_VERSION: Final = 1
@@ -31,7 +31,7 @@ class SpeakerProfile:
     """A speaker as the generator knows them."""
 
     generator: str
-    """Hash of the untuned generator (`generator_hash`)."""
+    """Hash of the untuned generator (`engine.generators.identity`)."""
     quality: str
     """"draft", "full" or "compact"."""
     region: Region
@@ -141,15 +141,6 @@ class SpeakerProfile:
             notes=json.loads(header["notes"]),
             **arrays,
         )
-
-
-def generator_hash(module: nn.Module) -> str:
-    """First 16 hex digits of the SHA-256 over names, shapes and values of a generator's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def profile_fields() -> tuple[str, ...]:

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.editing.profile import SpeakerProfile, generator_hash
+from engine.editing.profile import SpeakerProfile
 from engine.editing.tuning import tuned_parameters
 from engine.errors import ProfileError
-from engine.generators.mobile import MobileStyleGAN
+from engine.generators.identity import generator_hash
+from engine.generators.protocol import Generator
 
 _PRIOR: Final = 0.02
 """Weight of how unusual a mouth is for the speaker beside how far the picture is from its target."""
@@ -31,12 +32,13 @@ class SpeakerRenderer:
         ProfileError: the profile was made with another generator.
     """
 
-    def __init__(self, profile: SpeakerProfile, generator: MobileStyleGAN) -> None:
+    def __init__(self, profile: SpeakerProfile, generator: Generator) -> None:
         """Lays the profile's weights over the generator's."""
-        found = generator_hash(generator)
+        found = generator_hash(generator.module())
         if found != profile.generator:
             raise ProfileError(
-                f"the profile was made with generator {profile.generator}, this one is {found}; enrol the speaker again"
+                f"the profile was made with generator {profile.generator}, this one is {found}; import that generator "
+                "(`livedub weights import`), or enrol the speaker again"
             )
         self.profile: Final = profile
         self.generator: Final = copy.deepcopy(generator) if profile.weights else generator

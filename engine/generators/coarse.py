@@ -31,7 +31,7 @@ class Readable(Protocol):
     """The part of a generator that the fit needs."""
 
     rows: int
-    width: int
+    noise_width: int
     resolution: int
     coarse_resolution: int
 
@@ -44,7 +44,7 @@ class Readable(Protocol):
         ...
 
     def mapping(self, z: Tensor) -> Tensor:
-        """Noise to W. z: [B,D] -> [B,D]."""
+        """Noise to W. z: [B,Z] -> [B,D]."""
         ...
 
 
@@ -94,8 +94,8 @@ def fit_coarse(
     generator = torch.Generator().manual_seed(seed)
     total = samples + held_out
     with torch.no_grad():
-        mean = model.mapping(torch.randn(2000, model.width, generator=generator)).mean(0, keepdim=True)
-        noise = torch.randn(total, model.width, generator=generator)
+        mean = model.mapping(torch.randn(2000, model.noise_width, generator=generator)).mean(0, keepdim=True)
+        noise = torch.randn(total, model.noise_width, generator=generator)
         squares, products = torch.zeros(()).double(), torch.zeros(()).double()
         for index in range(samples):
             inputs, target = _pair(model, mean, noise[index : index + 1])

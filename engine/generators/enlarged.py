@@ -36,9 +36,10 @@ class Enlarged:
         self._factor: Final = resolution // generator.resolution
         self.rows = generator.rows
         self.width = generator.width
+        self.noise_width = generator.noise_width
         self.resolution = resolution
         self.coarse_resolution = generator.coarse_resolution
-        self.region_step = generator.region_step * self._factor
+        self.region_step = 1
 
     def synthesis(self, w: Tensor) -> Tensor:
         """Full picture, enlarged: w [B,R,D] float -> [B,3,S,S]."""
@@ -48,7 +49,7 @@ class Enlarged:
         """The same pixels as `synthesis` inside `region` alone: w [B,R,D] -> [B,3,h,w].
 
         Raises:
-            ShapeError: the region is misaligned.
+            ShapeError: the region is empty or leaves the picture.
         """
         region.check(self.region_step, self.resolution)
         step, size, factor = self._generator.region_step, self._generator.resolution, self._factor

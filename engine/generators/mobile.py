@@ -112,6 +112,7 @@ class MobileStyleGAN(nn.Module):
     """
 
     width = WIDTH
+    noise_width = WIDTH
 
     def __init__(self, channels: tuple[int, ...], scales: tuple[float, ...]) -> None:
         """Makes the network with weights to be loaded."""

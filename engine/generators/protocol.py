@@ -1,6 +1,7 @@
 """What the engine asks of a generator, whichever network it is.
 
-Letters: B batch, R rows of W+ (one per layer that takes a style), D width of a row (512), S output size in pixels.
+Letters: B batch, R rows of W+ (one per layer that takes a style), D width of a row (512), Z width of the noise, S
+output size in pixels.
 """
 
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class Generator(Protocol):
     """R: rows of W+."""
     width: int
     """D: numbers in a row."""
+    noise_width: int
+    """Z: numbers of the noise that `mapping` takes."""
     resolution: int
     """S: side of the output picture in pixels."""
     coarse_resolution: int
@@ -91,7 +94,7 @@ class Generator(Protocol):
         ...
 
     def mapping(self, z: Tensor) -> Tensor:
-        """Noise to W. z: [B,D] float, standard normal -> [B,D]."""
+        """Noise to W. z: [B,Z] float, standard normal -> [B,D]."""
         ...
 
     def module(self) -> nn.Module:

@@ -23,9 +23,10 @@ class Mapper(Protocol):
     """The part of a generator that the statistics need."""
 
     width: int
+    noise_width: int
 
     def mapping(self, z: Tensor) -> Tensor:
-        """Noise to W. z: [B,D] -> [B,D]."""
+        """Noise to W. z: [B,Z] -> [B,D]."""
         ...
 
 
@@ -66,7 +67,7 @@ class WStatistics:
         """
         if not 0 < axes <= min(generator.width, samples - 1):
             raise ShapeError(f"{axes} axes of {samples} samples of {generator.width} numbers; ask for fewer axes")
-        noise = torch.randn(samples, generator.width, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(samples, generator.noise_width, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
             w = generator.mapping(noise).double()
         mean = w.mean(0)

@@ -74,9 +74,9 @@ def sample_faces(
     noise = torch.Generator().manual_seed(seed)
     codes, numbers = [], []
     with torch.no_grad():
-        mean = generator.mapping(torch.randn(4000, generator.width, generator=noise)).mean(0)
+        mean = generator.mapping(torch.randn(4000, generator.noise_width, generator=noise)).mean(0)
         for index in range(count):
-            w = generator.mapping(torch.randn(1, generator.width, generator=noise))
+            w = generator.mapping(torch.randn(1, generator.noise_width, generator=noise))
             w = mean + _TRUNCATION * (w - mean)
             picture = generator.coarse(w[:, None].expand(-1, generator.rows, -1))[0].permute(1, 2, 0).clamp(-1, 1)
             tracker.reset()

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,17 +109,19 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
         script: list[tuple[Reason, bool, float]], config: DubConfig | None = None
     ) -> tuple[Dubber, RecordingEditor]:
         editor = RecordingEditor()
-        monkeypatch.setattr(dubber_module, "_networks", lambda: _Nothing())
+        monkeypatch.setattr(dubber_module, "_networks", lambda _: _Nothing())
         monkeypatch.setattr(dubber_module, "SpeakerRenderer", lambda *_: None)
         monkeypatch.setattr(dubber_module, "FrameEditor", lambda *_: editor)
         monkeypatch.setattr(dubber_module, "create_tracker", lambda _: ScriptedTracker(script))
-        return Dubber(None, config, ScriptedSpeech()), editor  # type: ignore[arg-type]
+        profile: Any = SimpleNamespace(generator="0" * 16)
+        return Dubber(profile, config, ScriptedSpeech()), editor
 
     return make
 
 
 class _Nothing:
-    generator = statistics = perceptual = mesh = None
+    ready = SimpleNamespace(generator=None, statistics=None)
+    perceptual = mesh = None
 
 
 def frame(index: int) -> VideoFrame:

@@ -21,7 +21,6 @@ from tests.engine.generators.readers.test_pickles import touch
 
 pytestmark = pytest.mark.unit
 QUICK = ImportConfig(faces=0, coarse_faces=2)
-EQUAL = replace(SMALL, noise_width=16)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def snapshot(tmp_path: Path) -> Path:
     """A generator as its training wrote it."""
     path = tmp_path / "network-snapshot-025000.pkl"
-    write_nvidia_pickle(path, nvidia_object(nvidia_state(randomised(EQUAL))))
+    write_nvidia_pickle(path, nvidia_object(nvidia_state(randomised(SMALL))))
     return path
 
 
@@ -46,7 +45,7 @@ def silent(what: str, done: int, total: int) -> None:
 def test_an_imported_generator_gives_the_files_pictures(snapshot: Path) -> None:
     done = import_generator(snapshot, None, QUICK, silent)
     assert done.name == "network-snapshot-025000" and done.path == generator_path(done.name)
-    original = randomised(EQUAL)
+    original = randomised(SMALL)
     w = code(original, 1)
     ready = load_generator(done.name)
     small = torch.nn.functional.interpolate(original.synthesis(w), size=1024, mode="bicubic")

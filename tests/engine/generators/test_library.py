@@ -38,7 +38,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    model = randomised(replace(SMALL, noise_width=16, clamp=256.0))
+    model = randomised(replace(SMALL, clamp=256.0))
     return Parts(model, WStatistics.sample(model, 12, 100), torch.randn(13, 12), ("format: made up", "a note"))
 
 
@@ -155,7 +155,7 @@ def test_headers_that_do_not_fit_are_refused(parts: Parts, changes: dict[str, st
         "kind": "livedub generator",
         "version": "1",
         "identity": identity,
-        "config": json.dumps({"channels": [12, 10, 8, 6], "noise_width": 16, "width": 16, "mapping_layers": 3}),
+        "config": json.dumps({"channels": [12, 10, 8, 6], "noise_width": 20, "width": 16, "mapping_layers": 3}),
         "report": "[]",
     }
     tensors = load_file(path)

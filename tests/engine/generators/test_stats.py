@@ -16,6 +16,7 @@ class Linear:
     """A mapping whose mean and covariance are known: w = offset + z * scales."""
 
     width = 6
+    noise_width = 6
 
     def __init__(self) -> None:
         self.offset = torch.arange(6.0)

@@ -210,19 +210,21 @@ def test_coarse_of_a_small_generator_is_its_picture(small: StyleGAN2) -> None:
 
 def test_coarse_of_a_large_one_is_a_fitted_read_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stylegan2, "COARSE_SIZE", 16)
-    model = randomised(replace(SMALL, noise="none", noise_width=16))
+    model = randomised(replace(SMALL, noise="none"))
     assert model.coarse_resolution == 16 and model.coarse_weight is not None
     w = code(model, 1)
     assert model.coarse_inputs(w).shape == (1, 2 * 8 + 4, 16, 16)
+    model.levels()[-1].rgb.weight.zero_()  # the last level adds nothing, so that the picture is told at half its size
+    model.levels()[-1].rgb.bias.zero_()
     fit = fit_coarse(model, samples=6, held_out=2)
     model.coarse_weight.copy_(fit.weight[:, :, None, None])
     shrunken = functional.avg_pool2d(model.synthesis(w), 2)
     missed = (model.coarse(w) - shrunken).square().mean()
-    assert missed < 0.7 * shrunken.var() and fit.explained > 0.3
+    assert missed < 0.1 * shrunken.var() and fit.explained > 0.9
 
 
 def test_statistics_of_w_are_those_of_the_mapping() -> None:
-    model = randomised(replace(SMALL, noise_width=16))
+    model = randomised(SMALL)
     stats = WStatistics.sample(model, axes=16, samples=3000)
     z = torch.randn(3000, model.noise_width, generator=torch.Generator().manual_seed(99))
     codes = stats.encode(model.mapping(z))
