@@ -1,8 +1,10 @@
 """Quality over clips and speech: dubs every pair in this process, measures it, and sums up.
 
 For each pair a JSON report (`CLIP__SPEECH.json`) is written, at the end `summary.json` and a table. Pairs that are
-measured already with the same options and profile are not measured again. Reports hold figures only; strips of
-pictures go to a folder of their own, and never into this repository when they show a real person.
+measured already with the same options and profile are not measured again. `--speech own` dubs a clip with its own sound
+and measures how well it is reconstructed. `--results NAME=FOLDER` scores another system's videos of the same pairs
+(see `bench.others`). Reports hold figures only; strips of pictures, openings over time and a page of all (`index.html`)
+go to a folder of their own, and never into this repository when they show a real person.
 """
 
 import argparse
@@ -10,26 +12,50 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from bench.machine import header, read_json, write_json
+from bench.others import OWN, Scorer, System, Tracker, score, score_all
+from bench.page import Run, page
 from bench.report import quality_table
+from engine import weights
 from engine.errors import BadInputError
 from engine.evaluation import Collector, DlibJudge, Judge, StripMaker, draw_strip, peak_memory_mb, png
-from streaming.engines import Engine, LocalEngine, Profile, Quality
+from engine.evaluation.likeness import LearntDistance
+from engine.evaluation.reconstruction import Distance, Reconstruction
+from engine.files import write_atomically
+from engine.media import VideoFrame
+from engine.tracking.tracker import FaceTracker
+from streaming.dubbing import Session
+from streaming.engines import LocalEngine, Profile, Quality
+from streaming.engines import Tracker as TrackerName
 from streaming.ingest.file import probe_video, read_video
-from streaming.ingest.sound import read_sound
+from streaming.ingest.sound import ENGINE_RATE, Sound, read_sound
+from streaming.screen import Report
 from streaming.timeline import Timeline
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 """Nothing in it shows a real person, and nothing that does is written into it."""
 Clock = Callable[[], float]
 """Gives seconds of a clock that never goes back."""
+
+
+class Engine(Protocol):
+    """What the benchmark asks of an engine."""
+
+    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: TrackerName, report: Report) -> Profile:
+        """Learn a speaker from pictures."""
+
+    def load(self, path: Path) -> Profile:
+        """Read a saved profile."""
+
+    def session(self, profile: Profile, effort: int | None, tracker: TrackerName) -> Session:
+        """Begin a dub; effort None is the engine's default."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +81,7 @@ class Folders:
     out: Path
     """Reports."""
     strips: Path | None
-    """Pictures; None: none are made."""
+    """Strips, openings over time and the page; None: none are made."""
 
 
 @dataclass
@@ -67,14 +93,20 @@ class Bench:
     options: Options
     folders: Folders
     clock: Clock = time.perf_counter
+    distance: Distance | None = None
 
-    def measure(self, clip: Path, speech: Path) -> dict[str, Any]:
-        """Dubs and measures one pair, or reads its report when it is there already; returns the report."""
+    def measure(self, clip: Path, speech: Path | None) -> dict[str, Any]:
+        """Dubs and measures one pair, or reads its report when it is there already; returns the report.
+
+        Args:
+            clip: the video.
+            speech: the sound; None: the clip's own.
+        """
         if self.folders.strips is not None:
             guard_pictures(self.folders.strips, clip)
         profile, enrolled_s, digest = self._profile(clip)
-        run = {"clip": clip.stem, "speech": speech.stem, "profile": digest, **asdict(self.options)}
-        path = self.folders.out / f"{clip.stem}__{speech.stem}.json"
+        run = {"clip": clip.stem, "speech": name_of(speech), "profile": digest, **asdict(self.options)}
+        path = self.folders.out / f"{clip.stem}__{name_of(speech)}.json"
         if path.is_file() and (known := read_json(path)).get("run") == run:
             return known
         report = self._dub(profile, clip, speech, {"run": run, "enrolled_s": enrolled_s})
@@ -92,11 +124,13 @@ class Bench:
             took = round(self.clock() - begun, 1)
         return self.engine.load(path), took, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
-    def _dub(self, profile: Profile, clip: Path, speech: Path, extra: dict[str, Any]) -> dict[str, Any]:
+    def _dub(self, profile: Profile, clip: Path, speech: Path | None, extra: dict[str, Any]) -> dict[str, Any]:
         """Dubs one pair and measures every frame as it comes out, before any encoder."""
-        sound, info = read_sound(speech), probe_video(clip)
+        info = probe_video(clip)
+        sound = own_sound(clip, self.options.start) if speech is None else read_sound(speech)
         timeline = Timeline.plan(info, self.options.start, self.options.duration, sound.duration, False)
         collector = Collector(self.judge, rest_opening=profile.rest_opening)
+        likeness = Reconstruction(self.judge, self.distance)
         strip = StripMaker(judge=self.judge)
         dubbing_s = 0.0
         session = self.engine.session(profile, self.options.effort, "mesh")
@@ -110,6 +144,8 @@ class Bench:
             dubbing_s += self.clock() - begun
             for edited in ready:
                 collector.add(edited)
+                if speech is None:
+                    likeness.add(edited.frame, edited.source, edited.tracked)
                 if self.folders.strips is not None:
                     strip.add(edited)
 
@@ -119,14 +155,69 @@ class Bench:
         for frame in timeline.frames():
             work(partial(session.push_video, frame))
         work(session.end_video)
-        self._draw(strip, f"{clip.stem}__{speech.stem}.png")
+        self.draw(strip, collector, f"{clip.stem}__{name_of(speech)}")
         speed = {"ms_per_frame": round(1000 * dubbing_s / len(timeline.pts), 1), "peak_memory_mb": peak_memory_mb()}
+        extra |= {"reconstruction": likeness.finish()} if speech is None else {}
         return collector.finish(command_of(self.options, clip, speech), **extra, **speed).as_dict()
 
-    def _draw(self, strip: StripMaker, name: str) -> None:
-        if self.folders.strips is not None and strip.columns:
-            self.folders.strips.mkdir(parents=True, exist_ok=True)
-            (self.folders.strips / name).write_bytes(png(draw_strip(strip.columns, landmarks=True)))
+    def score(self, tracker: Callable[[], Tracker], name: str) -> Scorer:
+        """What scores the videos of the system `name`; reports that are there already are read."""
+
+        def scorer(result: Path, clip: Path, own: bool) -> dict[str, Any]:
+            """Measures one video."""
+            if self.folders.strips is not None:
+                guard_pictures(self.folders.strips, clip)
+            digest = hashlib.sha256(result.read_bytes()).hexdigest()[:16]
+            span = (self.options.start, self.options.duration)
+            path = self.folders.out / f"{result.stem}__by_{name}.json"
+            if path.is_file() and (known := read_json(path)).get("result") == [digest, *span]:
+                return known
+            strip, collector = StripMaker(judge=self.judge), Collector(self.judge)
+            report = score(result, clip, own, (tracker(), self.judge, self.distance), span, strip, collector)
+            self.draw(strip, collector, f"{result.stem}__by_{name}")
+            report |= {"result": [digest, *span]}
+            write_json(path, report)
+            return report
+
+        return scorer
+
+    def draw(self, strip: StripMaker, collector: Collector, name: str) -> None:
+        """Writes a run's strip and its openings over time, if pictures are wanted."""
+        if self.folders.strips is None:
+            return
+        self.folders.strips.mkdir(parents=True, exist_ok=True)
+        write_json(self.folders.strips / f"{name}.json", collector.openings())
+        if strip.columns:
+            (self.folders.strips / f"{name}.png").write_bytes(png(draw_strip(strip.columns, landmarks=True)))
+
+    def write_page(self, reports: list[dict[str, Any]], head: dict[str, Any]) -> None:
+        """Writes `index.html` of all runs beside their strips, if pictures are wanted."""
+        folder = self.folders.strips
+        if folder is None:
+            return
+        runs = []
+        for report in reports:
+            run = report["run"]
+            name = f"{run['clip']}__{run['speech']}"
+            if "system" in run:
+                name = f"{run['clip'] if run['speech'] == OWN else name}__by_{run['system']}"
+            series, strip = folder / f"{name}.json", folder / f"{name}.png"
+            drawn = read_json(series) if series.is_file() else {}
+            runs.append(Run(report, drawn, strip.read_bytes() if strip.is_file() else None))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "index.html", page(runs, head).encode())
+
+
+def name_of(speech: Path | None) -> str:
+    """A speech as it is called in reports."""
+    return OWN if speech is None else speech.stem
+
+
+def own_sound(clip: Path, start: float) -> Sound:
+    """The sound of a clip from `start` seconds on."""
+    sound = read_sound(clip)
+    first, begin = round(start * ENGINE_RATE), round(start * sound.rate)
+    return replace(sound, speech=sound.speech[first:], track=sound.track[:, begin:])
 
 
 def guard_pictures(folder: Path, clip: Path) -> None:
@@ -142,12 +233,12 @@ def guard_pictures(folder: Path, clip: Path) -> None:
         )
 
 
-def command_of(options: Options, clip: Path, speech: Path) -> str:
+def command_of(options: Options, clip: Path, speech: Path | None) -> str:
     """The command that measures one pair, without this machine's folders."""
     words = [
         "python -m bench quality",
         f"--clips {clip.stem}",
-        f"--speech {speech.stem}",
+        f"--speech {name_of(speech)}",
         f"--quality {options.quality}",
     ]
     words += [] if options.effort is None else [f"--effort {options.effort}"]
@@ -172,8 +263,9 @@ def find(folder: Path, name: str) -> Path:
 
 def summary_of(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """All runs in short: what was dubbed, its figures, and what it cost."""
-    keys = ("run", "figures", "not_measured", "frames", "edited", "passed_through", "ms_per_frame", "peak_memory_mb")
-    return {"runs": [{key: report[key] for key in (*keys, "enrolled_s")} for report in reports]}
+    keys = ["run", "figures", "not_measured", "frames", "edited", "passed_through", "ms_per_frame", "peak_memory_mb"]
+    keys += ["enrolled_s", "reconstruction", "missing"]
+    return {"runs": [{key: report[key] for key in keys if key in report} for report in reports]}
 
 
 def _progress(what: str, done: int, total: int) -> None:
@@ -186,11 +278,14 @@ def _parser() -> argparse.ArgumentParser:
     data = os.environ.get("LIVEDUB_TEST_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(data), help="folder with clips/ and speech/")
     parser.add_argument("--clips", nargs="+", required=True, help="names without ending, or paths")
-    parser.add_argument("--speech", nargs="+", required=True, help="names without ending, or paths")
+    parser.add_argument("--speech", nargs="+", required=True, help="names without ending, paths, or own: the clip's")
+    parser.add_argument("--results", nargs="*", default=[], metavar="NAME=FOLDER", help="videos of other systems")
     parser.add_argument("--pairwise", action="store_true", help="first clip with first speech and so on, not all")
     parser.add_argument("--profiles", type=Path, required=True, help="folder of profiles; missing ones are enrolled")
     parser.add_argument("--out", type=Path, required=True, help="folder for reports")
-    parser.add_argument("--strips", type=Path, help="folder for pictures, outside this repository for real people")
+    parser.add_argument(
+        "--strips", type=Path, help="folder for pictures and page, outside this repository for real people"
+    )
     parser.add_argument(
         "--quality", choices=("draft", "full", "compact"), default="draft", help="of profiles to be enrolled"
     )
@@ -202,17 +297,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Measures all pairs, or as many as the time limit allows; writes reports, summary and table."""
+    """Measures all pairs, or as many as the time limit allows; writes reports, summary, table and page."""
     args = _parser().parse_args(arguments)
+    systems = [System.parse(text) for text in args.results]
     clips = [find(args.data / "clips", name) for name in args.clips]
-    speeches = [find(args.data / "speech", name) for name in args.speech]
+    speeches = [None if name == OWN else find(args.data / "speech", name) for name in args.speech]
     if args.pairwise and len(clips) != len(speeches):
         raise BadInputError(
             f"--pairwise: got {len(clips)} clips and {len(speeches)} speeches, expected as many of each"
         )
     pairs = list(zip(clips, speeches, strict=True)) if args.pairwise else list(product(clips, speeches))
     options = Options(args.quality, args.effort, args.start, args.duration)
-    bench = Bench(LocalEngine(), DlibJudge(), options, Folders(args.profiles, args.out, args.strips))
+    folders = Folders(args.profiles, args.out, args.strips)
+    distance = LearntDistance(weights.path("stlpips-alex")) if None in speeches else None
+    bench = Bench(LocalEngine(), DlibJudge(), options, folders, distance=distance)
     begun = bench.clock()
     reports: list[dict[str, Any]] = []
     for clip, speech in pairs:
@@ -222,7 +320,11 @@ def main(arguments: list[str]) -> int:
         reports.append(bench.measure(clip, speech))
         sys.stdout.write(quality_table(summary_of(reports[-1:])["runs"]) + "\n")
         sys.stdout.flush()
-    summary = {**header("python -m bench quality"), "not_begun": len(pairs) - len(reports), **summary_of(reports)}
+    not_begun = len(pairs) - len(reports)
+    for system in systems:
+        reports += score_all([system], pairs, bench.score(FaceTracker.from_cache, system.name))
+    summary = {**header("python -m bench quality"), "not_begun": not_begun, **summary_of(reports)}
     write_json(args.out / "summary.json", summary)
+    bench.write_page(reports, summary)
     sys.stdout.write(quality_table(summary["runs"]))
     return 0

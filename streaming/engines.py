@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.dubber import Dubber, DubConfig, enroll
 from engine.editing.profile import SpeakerProfile
 from engine.errors import ProfileError
+from engine.generators.library import DEFAULT
 from engine.media import VideoFrame
 from engine.speech import load_speech_model
 from streaming.dubbing import Session
@@ -67,8 +68,15 @@ class OpenedSession:
 class Engine(Protocol):
     """What the commands ask of an engine."""
 
-    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
-        """Learn a speaker from pictures."""
+    def enroll(
+        self,
+        frames: Iterable[VideoFrame],
+        quality: Quality,
+        tracker: Tracker,
+        report: Report,
+        generator: str = DEFAULT,
+    ) -> Profile:
+        """Learn a speaker from pictures, with the generator of that name."""
 
     def load(self, path: Path) -> Profile:
         """Read a saved profile."""
@@ -86,9 +94,16 @@ class Engine(Protocol):
 class LocalEngine:
     """The engine of this package, on this machine."""
 
-    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
-        """Learn a speaker from pictures."""
-        return enroll(frames, quality=quality, tracker=tracker, progress=report)
+    def enroll(
+        self,
+        frames: Iterable[VideoFrame],
+        quality: Quality,
+        tracker: Tracker,
+        report: Report,
+        generator: str = DEFAULT,
+    ) -> Profile:
+        """Learn a speaker from pictures, with the generator of that name."""
+        return enroll(frames, quality=quality, tracker=tracker, progress=report, generator=generator)
 
     def load(self, path: Path) -> Profile:
         """Read a saved profile."""

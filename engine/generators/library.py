@@ -173,6 +173,19 @@ def imported_generators() -> list[Known]:
     return known
 
 
+def find_generator(name: str) -> Path:
+    """The file of an imported generator.
+
+    Raises:
+        BadInputError: there is none of that name.
+    """
+    path = generator_path(name)
+    if not path.is_file():
+        names = ", ".join([DEFAULT, *(known.name for known in imported_generators())])
+        raise BadInputError(f"no generator {name!r}; there are: {names}. Import one: `livedub weights import FILE`.")
+    return path
+
+
 def load_generator(name: str = DEFAULT) -> ReadyGenerator:
     """A generator by name, ready for enrolment and editing.
 
@@ -184,10 +197,7 @@ def load_generator(name: str = DEFAULT) -> ReadyGenerator:
         default = load_default_generator()
         statistics = WStatistics.sample(default)
         return ReadyGenerator(DEFAULT, default, statistics, row_directions(default.rows, len(statistics.basis)))
-    path = generator_path(name)
-    if not path.is_file():
-        names = ", ".join([DEFAULT, *(known.name for known in imported_generators())])
-        raise BadInputError(f"no generator {name!r}; there are: {names}. Import one: `livedub weights import FILE`.")
+    path = find_generator(name)
     parts = read_generator_file(path)
     axes = len(parts.statistics.basis)
     found = torch.zeros(13, axes) if parts.directions is None else parts.directions.to(torch.float32)

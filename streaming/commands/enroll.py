@@ -5,6 +5,7 @@ from pathlib import Path
 
 from engine.evaluation.strips import png
 from engine.files import check_output, write_atomically
+from engine.generators.library import DEFAULT, find_generator
 from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different
 from streaming.consent import require_consent
 from streaming.ingest.file import probe_video, read_video
@@ -19,6 +20,9 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--quality", choices=("draft", "full", "compact"), default="draft",
         help="draft: minutes; full: longer; compact: a small profile, for faces near the generator's own",
     )  # fmt: skip
+    parser.add_argument("--generator", default=DEFAULT, metavar="NAME",
+        help="an imported generator, as `livedub weights list` names it (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--preview", type=Path, metavar="PNG", help="preview picture (default: beside the profile)")
     add_person(parser)
     add_json(parser)
@@ -31,12 +35,14 @@ def run(args: argparse.Namespace, context: Context) -> int:
     check_output(args.out, [args.video], (".safetensors",))
     check_output(preview, [args.video], (".png",))
     all_different([args.out, preview])
+    if args.generator != DEFAULT:
+        find_generator(args.generator)
     info = probe_video(args.video)
     used = info.ticks_between(args.start, args.duration)
     require_consent(args.consent, context.screen, context.stdin)
     with context.screen.progress() as report:
         frames = read_video(info, args.start, args.duration)
-        profile = context.engine.enroll(frames, args.quality, args.tracker, report)
+        profile = context.engine.enroll(frames, args.quality, args.tracker, report, args.generator)
     profile.save(args.out)
     write_atomically(preview, png(profile.preview))
     context.screen.result(

@@ -16,9 +16,11 @@ from bench import quality as q
 from bench import report as table
 from bench.__main__ import main as bench_main
 from bench.machine import header, read_json, write_json
+from bench.others import System, score_all
 from engine.errors import BadInputError
 from engine.evaluation import FIGURES, NotMeasured
 from engine.media import AudioChunk, VideoFrame
+from engine.tracking.tracker import FaceTracker, TrackResult
 
 pytestmark = pytest.mark.unit
 FRAMES = 12
@@ -268,3 +270,110 @@ def test_result_files_are_whole_or_absent(tmp_path: Path) -> None:
         write_json(path, {"x": float("inf")})
     assert read_json(path)["command"] == "command"
     assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+
+
+def with_sound(folder: Path) -> Path:
+    """A clip of grey pictures with noise as its own sound."""
+    path = folder / "spoken.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width = video.height = 64
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for index in range(FRAMES):
+            random = np.random.default_rng(index)
+            frame = av.VideoFrame.from_ndarray(random.integers(60, 190, (64, 64, 3), dtype=np.uint8), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(video.encode(frame))
+            samples = random.integers(-9000, 9000, (1, 640)).astype(np.int16)
+            sound = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            sound.sample_rate, sound.pts, sound.time_base = 16000, 640 * index, Fraction(1, 16000)
+            container.mux(audio.encode(sound))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    return path
+
+
+def test_a_clip_dubbed_with_its_own_sound_is_compared_with_itself(tmp_path: Path) -> None:
+    clip = with_sound(tmp_path)
+    bench = bench_of(tmp_path, FakeEngine())
+    bench.distance = lambda a, b: 0.0 if (a == b).all() else 1.0
+    report = bench.measure(clip, None)
+    assert report == read_json(tmp_path / "out" / "spoken__own.json") and report["run"]["speech"] == "own"
+    figures = report["reconstruction"]["figures"]
+    assert (figures["psnr_db"], figures["ssim"], figures["lpips_st"], figures["lmd"]) == (100, 1, 0, None)
+    assert report["command"].startswith("python -m bench quality --clips spoken --speech own")
+    assert "| psnr_db | own sound | 100 |" in table.quality_table(q.summary_of([report])["runs"])
+
+
+def test_own_sound_begins_where_the_part_begins(tmp_path: Path) -> None:
+    clip = with_sound(tmp_path)
+    whole, later = q.own_sound(clip, 0.0), q.own_sound(clip, 0.2)
+    assert len(whole.speech) - len(later.speech) == 3200
+    assert np.array_equal(whole.speech[3200:], later.speech) and later.duration == pytest.approx(whole.duration - 0.2)
+
+
+def test_strips_openings_and_page_lie_together(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    bench = bench_of(tmp_path, FakeEngine())
+    report = bench.measure(*files)
+    bench.write_page([report, {"run": {"system": "B", "clip": "grey", "speech": "own"}, "missing": "no video"}], {})
+    assert len(read_json(tmp_path / "strips" / "grey__noise.json")["seconds"]) == FRAMES
+    text = (tmp_path / "strips" / "index.html").read_text()
+    assert "grey + noise" in text and "data:image/png;base64" in text and "no video" in text
+    bench.folders = q.Folders(tmp_path, tmp_path, None)
+    bench.write_page([report], {})
+    assert not (tmp_path / "index.html").exists()
+
+
+class Blind:
+    """A tracker that sees no face."""
+
+    def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+        """Nothing."""
+        return TrackResult(None, "no_face", False)
+
+
+def test_results_of_another_system_are_scored_once(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    clip, speech = files
+    folder = tmp_path / "wav2lip"
+    folder.mkdir()
+    (folder / "grey__noise.mp4").write_bytes(clip.read_bytes())
+    bench, made = bench_of(tmp_path, FakeEngine()), []
+
+    def tracker() -> Blind:
+        made.append(1)
+        return Blind()
+
+    for _ in range(2):
+        reports = score_all([System("W2L", folder)], [(clip, speech), (clip, None)], bench.score(tracker, "W2L"))
+    assert len(made) == 1
+    assert (reports[0]["frames"], reports[0]["edited"], reports[0]["passed_through"]) == (
+        FRAMES,
+        0,
+        {"no_face": FRAMES},
+    )
+    assert (tmp_path / "out" / "grey__noise__by_W2L.json").is_file() and "missing" in reports[1]
+    (folder / "grey__noise.mp4").write_bytes(make_clip(tmp_path / "again.mp4").read_bytes() + b"\0")
+    score_all([System("W2L", folder)], [(clip, speech)], bench.score(tracker, "W2L"))
+    assert len(made) == 2
+    bench.write_page(reports, {})
+    assert "W2L: grey + noise" in (tmp_path / "strips" / "index.html").read_text()
+    assert "W2L: grey + noise" in table.quality_table(q.summary_of(reports)["runs"])
+
+
+def test_command_line_scores_folders(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(q, "LocalEngine", FakeEngine)
+    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    monkeypatch.setattr(FaceTracker, "from_cache", Blind)
+    folder = tmp_path / "b"
+    folder.mkdir()
+    (folder / "grey__noise.mp4").write_bytes(files[0].read_bytes())
+    arguments = ["--data", str(tmp_path / "data"), "--clips", "grey", "--speech", "noise", "--results", f"B={folder}"]
+    arguments += ["--profiles", str(tmp_path / "p"), "--out", str(tmp_path / "o"), "--strips", str(tmp_path / "s")]
+    assert q.main(arguments) == 0
+    runs = read_json(tmp_path / "o" / "summary.json")["runs"]
+    assert [run["run"].get("system") for run in runs] == [None, "B"]
+    assert (tmp_path / "s" / "index.html").is_file() and "B: grey + noise" in capsys.readouterr().out
+    assert bench_main(["quality", *arguments[:-8], "--results", "B=nowhere", *arguments[-6:]]) == 2

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.generators.library import DEFAULT
 from engine.media import AudioChunk, VideoFrame, blend_rgb
 from streaming.cli import main
 from streaming.dubbing import Session
@@ -80,10 +81,18 @@ class FakeEngine:
     ) -> None:
         self.reasons, self.enroll_error, self.interrupt_at = reasons or {}, enroll_error, interrupt_at
         self.enrolled: list[tuple[int, Quality, Tracker]] = []
+        self.generators: list[str] = []
         self.sessions: list[FakeSession] = []
         self.asked: list[tuple[int | None, Tracker]] = []
 
-    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report) -> Profile:
+    def enroll(
+        self,
+        frames: Iterable[VideoFrame],
+        quality: Quality,
+        tracker: Tracker,
+        report: Report,
+        generator: str = DEFAULT,
+    ) -> Profile:
         if self.enroll_error is not None:
             raise self.enroll_error
         count = 0
@@ -91,6 +100,7 @@ class FakeEngine:
             count += 1
             report("enrolling", count, 0)
         self.enrolled.append((count, quality, tracker))
+        self.generators.append(generator)
         return FakeProfile(quality)
 
     def load(self, path: Path) -> Profile:

@@ -10,6 +10,7 @@ import pytest
 
 from engine.errors import BackendError, NoFaceError, WeightsError
 from engine.evaluation import FIGURES
+from engine.generators.library import generator_path
 from streaming.commands import dub
 from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.sound import read_sound
@@ -262,6 +263,21 @@ def test_enroll_saves_a_profile_and_a_preview(video: Path, out: Path) -> None:
     assert profile.read_text() == "full"
     with av.open(str(done.values["preview"])) as picture:
         assert next(picture.decode(video=0)).to_ndarray(format="rgb24").mean() == 90
+
+
+def test_enroll_takes_an_imported_generator_and_refuses_an_unknown_one(
+    video: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVEDUB_CACHE", str(tmp_path / "cache"))
+    engine, words = FakeEngine(), ("enroll", video, "-o", out.with_suffix(".safetensors"), "--consent")
+    refused = livedub(*words, "--generator", "ffhq", engine=engine)
+    assert (refused.status, engine.generators) == (2, [])
+    assert "no generator 'ffhq'; there are: default" in refused.err
+    generator_path("ffhq").parent.mkdir(parents=True)
+    generator_path("ffhq").touch()
+    assert livedub(*words, "--generator", "ffhq", engine=engine).status == 0
+    assert livedub(*words, engine=engine).status == 0
+    assert engine.generators == ["ffhq", "default"]
 
 
 def test_enroll_without_a_face_leaves_nothing_behind(video: Path, out: Path) -> None:
