@@ -85,6 +85,11 @@ class PictureEncoder:
         """FFmpeg's name of the open encoder."""
         return "" if self._context is None else self._context.name
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the encoded pictures; (0, 0) before the first."""
+        return (0, 0) if self._format is None else self._format[:2]
+
     def encode(self, frame: VideoFrame, key: bool) -> Encoded:
         """Encode a picture; with `key` decoding can begin at it.
 

@@ -53,8 +53,11 @@ class PipelineConfig:
 
 
 def fitting_delay_ms(look_ahead_ms: float, edit_ms: float) -> int:
-    """A delay that holds two edits in a row beside the voice's look-ahead, the encoder and 60 ms of uneven arrival."""
-    wanted = look_ahead_ms + 2.5 * edit_ms + LEAD_MS + 60
+    """A delay that holds three edits in a row beside the voice's look-ahead, the encoder and 60 ms of uneven arrival.
+
+    Two are needed: a picture waits for the one before it. The third is for a computer that does other things as well.
+    """
+    wanted = look_ahead_ms + 3 * edit_ms + LEAD_MS + 60
     return int(min(MAX_DELAY_MS, max(MIN_DELAY_MS, -(-wanted // 20) * 20)))
 
 
@@ -115,11 +118,6 @@ class LivePipeline:
             "source_restarts": self._arrivals.restarts,
             **self.stats.as_dict(self.time.now()),
         }
-
-    @property
-    def usual_edit_ms(self) -> float:
-        """Time that three of four edits do not exceed."""
-        return self._edit.usual_ns / MS
 
     async def aclose(self) -> None:
         """End everything; may be called again."""

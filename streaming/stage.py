@@ -53,6 +53,10 @@ class TaskOwner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def drained(self) -> None:
+        """Await every task without ending it."""
+        await asyncio.gather(*(t for t in self._tasks if t is not asyncio.current_task()), return_exceptions=True)
+
     async def __aenter__(self) -> Self:
         """The owner itself."""
         return self

@@ -37,6 +37,9 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--audio", type=Path, metavar="FILE", help="speech for that session (default: the shipped one)")
     parser.add_argument("--effort", type=int, metavar="N", help="optimisation steps a picture of that session")
     parser.add_argument("--delay", type=int, metavar="MS", help="its delay in ms, a multiple of 20 (default: measured)")
+    parser.add_argument("--record", metavar="FILE.mp4", help="record that session as well")
+    parser.add_argument("--push", action="append", default=[], metavar="URL", help="push that session to rtmp://, "
+                        "rtmps:// or udp:// as well; may be repeated")  # fmt: skip
     parser.add_argument("--consent", action="store_true", help="state that the person in the source has agreed")
     parser.add_argument("--ice-server", action="append", default=[], metavar="URL", help="stun:HOST[:PORT] or "
                         "turn:USER:PASSWORD@HOST[:PORT]; may be repeated; none by default")  # fmt: skip
@@ -65,6 +68,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
             loop.add_signal_handler(number, stop.set)
         async with Server(settings, context.engine) as server:
             session = None if first is None else await server.sessions.begin(first)
+            if session is not None:
+                await session.when_running()
+                for target in (*([args.record] if args.record else []), *args.push):
+                    session.add_output(target)
             values = {"url": server.address, "session": None if session is None else session.id}
             context.screen.result(values, f"livedub listens on {server.address} (ctrl-C ends it)")
             await stop.wait()
@@ -101,8 +108,8 @@ def _first_session(args: argparse.Namespace, settings: "ServerSettings", context
     from streaming.server.bodies import URL_SCHEMES, checked_effort
 
     if args.source is None:
-        for name in ("audio", "effort", "delay"):
-            if getattr(args, name) is not None:
+        for name in ("audio", "effort", "delay", "record", "push"):
+            if getattr(args, name) not in (None, []):
                 raise BadInputError(f"--{name} belongs to the session of --source; got no --source")
         return None
     if args.source == "presenter":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import av
 import numpy as np
@@ -11,9 +11,8 @@ from aiortc.mediastreams import MediaStreamError
 from numpy.typing import NDArray
 
 from engine.media import VideoFrame
+from streaming.ingest.frames import PictureReader
 from streaming.live.media import SOUND_RATE
-from streaming.orientation import Orientation
-from streaming.pictures import Colour, PictureFormat, from_av
 from streaming.rtc import IceServer, OfferError, Peer
 from streaming.stage import TaskOwner
 from streaming.worker import Worker
@@ -99,28 +98,6 @@ class Publisher:
                 self.sounds += 1
                 if self._take_sound is not None:
                     self._take_sound(mono(frame))
-
-
-class PictureReader:
-    """Copies decoded pictures of a stream, whose format and size may change."""
-
-    def __init__(self) -> None:
-        """Nothing read yet."""
-        self._seen: tuple[Any, ...] = ()
-        self._format: PictureFormat | None = None
-
-    def read(self, frame: av.VideoFrame) -> VideoFrame:
-        """A picture upright in its own planes."""
-        seen = (frame.format.name, frame.width, frame.height, int(frame.color_range), int(frame.colorspace))
-        if self._format is None or seen != self._seen:
-            colour = Colour(
-                int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), int(frame.color_range)
-            )
-            self._format, self._seen = PictureFormat.of(frame, colour), seen
-        assert frame.pts is not None
-        assert frame.time_base is not None
-        picture = from_av(frame, self._format, frame.pts, frame.time_base)
-        return Orientation.of(frame).upright_frame(picture)
 
 
 def mono(frame: av.AudioFrame) -> NDArray[np.float32]:

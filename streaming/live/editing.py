@@ -23,6 +23,9 @@ _PAUSE_NS: Final = NS // 2
 """After a pause of the source of so long, the second without an edit is counted anew."""
 _UNHEARD_BLOCKS: Final = 25
 """Voice that waits at most before it is fed without a picture: half a second."""
+_NEXT_LOWER: Final = 0.6
+"""Share of an effort's time that the next lower one is expected to take."""
+_FORGET: Final = 0.99
 _MARGIN: Final = 1.25
 """How much longer than usual an edit may take and still be on time."""
 
@@ -41,8 +44,9 @@ class EditStage:
     """Pictures and voice in, finished pictures out, in order and each before it is due.
 
     One picture at a time is with the compute thread. Chosen is the oldest that is sure to be finished in time; those
-    that are older are skipped. When no edit was on time for a second, pictures pass through untouched, marked
-    "overload", until one is on time again. Without a dub all pictures pass through at once.
+    that are older are skipped. An effort whose edits do not fit the delay is lowered, and tried again later. When no
+    edit was on time for a second all the same, pictures pass through untouched, marked "overload", until one is on time
+    again. Without a dub all pictures pass through at once.
     """
 
     def __init__(self, time: SessionTime, worker: Worker, limits: EditLimits, stats: LiveStats) -> None:
@@ -57,7 +61,7 @@ class EditStage:
         self._pass_reason = "preparing"
         self._size: tuple[int, int] | None = None
         self._resized: Callable[[], None] = _nothing
-        self._costs: deque[int] = deque([limits.first_guess_ns], maxlen=12)
+        self._costs: dict[int, deque[float]] = {}
         self._busy = False
         self._last_out = -1
         self._last_on_time = 0
@@ -113,11 +117,19 @@ class EditStage:
         """Finished pictures; an error of the engine is raised here."""
         return self._out.__aiter__()
 
-    @property
-    def usual_ns(self) -> int:
-        """Time that three of four recent edits did not exceed."""
-        costs = sorted(self._costs)
-        return costs[min(len(costs) - 1, 3 * len(costs) // 4)]
+    def usual_ns(self, effort: int) -> float:
+        """Time that three of four recent edits of an effort did not exceed; guessed from the next one where unknown."""
+        if effort in self._costs:
+            costs = sorted(self._costs[effort])
+            return costs[min(len(costs) - 1, 3 * len(costs) // 4)]
+        more = [known for known in self._costs if known > effort]
+        return _NEXT_LOWER * self.usual_ns(min(more)) if more else self._limits.first_guess_ns
+
+    def fitting_effort(self, dub: LiveDub) -> int:
+        """The highest effort up to the wanted one whose edits fit between a picture's voice and its being due."""
+        budget = self._limits.due_after_ns - dub.look_ahead_ns - _LAST_MOMENT_NS
+        efforts = range(dub.wanted_effort, 0, -1)
+        return next((effort for effort in efforts if _MARGIN * self.usual_ns(effort) <= budget), 0)
 
     async def _run(self) -> None:
         while not (self._ended and not self._frames and not self._busy):
@@ -163,7 +175,7 @@ class EditStage:
         if ready == 0:
             return None
         now = self._time.now()
-        surely = now + round(_MARGIN * self.usual_ns)
+        surely = now + round(_MARGIN * self.usual_ns(self.fitting_effort(dub)))
         index = next((i for i in range(ready) if self._due(self._frames[i]) >= surely), ready)
         if index == ready:
             if now - self._last_on_time <= self._limits.due_after_ns:
@@ -203,9 +215,9 @@ class EditStage:
 
     async def _work(self, dub: LiveDub, blocks: tuple[SoundBlock, ...], frame: VideoFrame | None) -> None:
         """One piece of work in the compute thread."""
-        begin = self._time.now()
+        begin, effort = self._time.now(), self.fitting_effort(dub)
         try:
-            outcome = await self._worker.run(lambda: dub.feed(blocks, frame))
+            outcome = await self._worker.run(lambda: dub.feed(blocks, frame, effort))
         except Exception as error:
             self._out.close(error)
             raise
@@ -214,7 +226,7 @@ class EditStage:
             self._changed.set()
         now = self._time.now()
         if frame is not None:
-            self._costs.append(now - begin)
+            self._learn(effort, now - begin)
             self._stats.computed(now, now - begin, outcome.edit_ms)
         if dub is not self._dub:
             return
@@ -224,6 +236,13 @@ class EditStage:
             else:
                 self._last_on_time = now
                 self._emit(picture)
+
+    def _learn(self, effort: int, cost_ns: int) -> None:
+        """Note what an edit took; what higher efforts took is slowly forgotten, so that they are tried again."""
+        self._costs.setdefault(effort, deque(maxlen=12)).append(cost_ns)
+        for known, costs in self._costs.items():
+            if known > effort:
+                self._costs[known] = deque((_FORGET * cost for cost in costs), maxlen=12)
 
     def _emit(self, picture: LivePicture) -> None:
         """Hand a picture on; a time that is not later than the last one's is not shown again."""

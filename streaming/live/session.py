@@ -11,17 +11,18 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BadInputError, LivedubError
+from engine.errors import BackendError, BadInputError, LivedubError
 from engine.media import VideoFrame
 from streaming.clock import MS, Clock
 from streaming.egress.hub import PictureHub, SoundHub, View
+from streaming.egress.mux import MuxOutput
 from streaming.egress.webrtc import Viewer
 from streaming.encoder import CodecName
 from streaming.engines import Engine
+from streaming.ingest.network import NetworkState, receive
 from streaming.ingest.webrtc import Publisher
 from streaming.live.dub import LiveDub
 from streaming.live.media import SessionTime
-from streaming.live.release import Output
 from streaming.live.sources import PAUSE_S, SourceSpec, VoiceSpec, open_recording, read_voice
 from streaming.live.voice import LiveVoice, NoVoice, PlayOut, RecordedVoice, Voice
 from streaming.pipeline import LivePipeline, PipelineConfig, fitting_delay_ms
@@ -113,6 +114,9 @@ class LiveDubSession:
         self._media: Final = around.make_worker(f"livedub-media-{self.id[:4]}")
         self._encode: Final = around.make_worker(f"livedub-encode-{self.id[:4]}")
         self._sound: Final = around.make_worker(f"livedub-sound-{self.id[:4]}")
+        self._workers = [self._media, self._encode, self._sound]
+        self._outputs: list[MuxOutput] = []
+        self._network: NetworkState | None = None
         self._tasks = TaskOwner(f"session {self.id[:4]}")
         self._recorded: dict[VoiceSpec, NDArray[np.float32]] = {}
 
@@ -134,6 +138,8 @@ class LiveDubSession:
                 self.state = "ended"
 
             self._tasks.begin("source", feed())
+        elif self.config.source.kind == "url":
+            self._tasks.begin("source", self._receive(self.config.source.url or ""))
         self._tasks.begin("run", self._run())
         self._tasks.begin("watch", self._watch(self._tasks))
 
@@ -147,6 +153,17 @@ class LiveDubSession:
         if self._pipeline is None:
             raise NotReady(f"the session is {self.state}; expected it to be running. Ask again in a second.")
         return self._pipeline
+
+    async def when_running(self) -> None:
+        """Wait until the pipeline runs.
+
+        Raises:
+            BackendError: the session has failed.
+        """
+        while self._pipeline is None:
+            if self.state == "failed":
+                raise BackendError(f"the session has failed: {self.error}")
+            await self._around.clock.sleep_until(self._around.clock.now() + 50 * MS)
 
     @property
     def time(self) -> SessionTime:
@@ -177,8 +194,17 @@ class LiveDubSession:
             pipeline.outputs.append(self._sound_hub)
         return self._sound_hub
 
-    def add_output(self, output: Output) -> None:
-        """Send released pictures and sound there as well."""
+    def add_output(self, target: str) -> None:
+        """Record to an .mp4 file or push to an address as well, from the moment that it runs.
+
+        Raises:
+            NotReady: it does not run yet.
+            MediaError: the path or address cannot work.
+        """
+        worker = self._around.make_worker(f"livedub-mux-{self.id[:4]}-{len(self._outputs)}")
+        self._workers.append(worker)
+        output = MuxOutput(target, self.pictures("H264", "edited"), self._around.clock, worker)
+        self._outputs.append(output)
         self.pipeline.outputs.append(output)
 
     async def watch(self, sdp: str, view: View) -> tuple[str, str]:
@@ -234,17 +260,11 @@ class LiveDubSession:
         await peer.aclose()
         return True
 
-    async def set_effort(self, effort: int) -> None:
-        """Change the effort of the next picture."""
+    def set_effort(self, effort: int) -> None:
+        """Change the effort that is wanted, from the next picture on."""
         self.config = replace(self.config, effort=effort)
-        dub = self._dub
-        if dub is not None:
-
-            def change() -> None:
-                """In the compute thread, between pictures."""
-                dub.session.effort = effort
-
-            await self._around.compute.run(change)
+        if self._dub is not None:
+            self._dub.wanted_effort = effort
 
     async def set_voice(self, spec: VoiceSpec) -> None:
         """Change the dubbing voice.
@@ -277,6 +297,8 @@ class LiveDubSession:
             "viewers": len(self.viewers),
             "publishers": len(self.publishers),
             "encoders": {f"{codec} {view}": hub.encoder.name for (codec, view), hub in self._hubs.items()},
+            "network": None if self._network is None else dict(vars(self._network)),
+            "outputs": [output.state.as_dict() for output in self._outputs],
             "stats": None if self._pipeline is None else self._pipeline.as_dict(),
         }
 
@@ -287,14 +309,26 @@ class LiveDubSession:
         for peer in peers:
             await peer.aclose()
         await self._tasks.end()
+        for output in self._outputs:
+            await output.aclose()
         for hub in self._hubs.values():
             await hub.aclose()
         if self._sound_hub is not None:
             await self._sound_hub.aclose()
         if self._pipeline is not None:
             await self._pipeline.aclose()
-        for worker in (self._media, self._encode, self._sound):
-            worker.close()
+        for worker in self._workers:
+            await asyncio.to_thread(worker.close)
+
+    async def _receive(self, url: str) -> None:
+        """Hand a network source on, for ever."""
+        self._network = NetworkState()
+        async for frame in receive(url, self._around.clock, self._media, self._network, self._source_begun):
+            self.take_picture(frame)
+
+    def _source_begun(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.new_source()
 
     async def _run(self) -> None:
         """From the first picture to running."""

@@ -48,6 +48,10 @@ class LiveStats:
         """Of these: edited."""
         self.passed: Counter[str] = Counter()
         """Of these: reason -> passed through untouched."""
+        self.efforts: Counter[int] = Counter()
+        """Optimisation steps -> edited pictures that got so many."""
+        self.effort: int | None = None
+        """Steps of the last edited picture."""
         self.skipped = 0
         """Pictures that were not sent because editing them would have been too late."""
         self.late = 0
@@ -84,6 +88,8 @@ class LiveStats:
         self._picture_late.add(now, (now - due) / MS)
         if picture.edited:
             self.edited += 1
+            self.efforts[picture.effort] += 1
+            self.effort = picture.effort
             self._out_edited.add(now, 1.0)
         else:
             self.passed[picture.reason] += 1
@@ -105,6 +111,8 @@ class LiveStats:
             "released": self.released,
             "edited": self.edited,
             "passed_through": dict(self.passed),
+            "efforts": {str(steps): count for steps, count in sorted(self.efforts.items())},
+            "effort": self.effort,
             "skipped": self.skipped,
             "late": self.late,
             "sound_blocks": self.blocks,

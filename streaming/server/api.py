@@ -134,7 +134,7 @@ class Api:
         if voice is not None:
             await session.set_voice(voice)
         if effort is not None:
-            await session.set_effort(effort)
+            session.set_effort(effort)
         return web.json_response(session.as_dict())
 
     async def delete(self, request: web.Request) -> web.Response:

@@ -1,5 +1,6 @@
 """The server as one object: made, started, stopped."""
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Final, Self
@@ -86,7 +87,7 @@ class Server:
     async def _close(self) -> None:
         await self.sessions.aclose()
         await self._runner.cleanup()
-        self._compute.close()
+        await asyncio.to_thread(self._compute.close)
         self._uploads.close()
 
 

@@ -49,7 +49,7 @@ class PcmReader:
         """
         if len(data) % 2:
             raise BadInputError(f"got {len(data)} bytes; expected whole 16-bit samples, an even number")
-        samples = np.frombuffer(data, "<i2").astype(np.float32) / 32768
+        samples: NDArray[np.float32] = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
         if self.rate == SOUND_RATE or not len(samples):
             return samples
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.reshape(1, -1)), "flt", "mono")

@@ -180,7 +180,7 @@ function graph(canvas, values) {
 
 function show(state) {
   const stats = state.stats || {};
-  const values = { ...stats, effort: state.effort ?? engine.default_effort, viewers: state.viewers,
+  const values = { ...stats, effort: stats.effort, viewers: state.viewers,
     face: FACES[stats.face] || stats.face, lost: `${stats.skipped ?? 0} + ${stats.late ?? 0}` };
   for (const place of document.querySelectorAll("[data-of]")) {
     const value = values[place.dataset.of];

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tests.streaming.scripted import LOOK_AHEAD_MS, LOUD, ScriptedSession
 
 from engine.errors import BadInputError
 from engine.media import VideoFrame
@@ -17,6 +16,7 @@ from streaming.live.voice import RecordedVoice
 from streaming.pipeline import LEAD_MS, LivePipeline, PipelineConfig, fitting_delay_ms
 from streaming.virtual_time import VirtualClock, run_virtual
 from tests.streaming.live.fakes import Recorder, ScriptedWorker, beep, picture
+from tests.streaming.scripted import LOOK_AHEAD_MS, LOUD, ScriptedSession
 
 pytestmark = pytest.mark.unit
 
@@ -197,20 +197,32 @@ def test_pictures_of_another_size_let_the_dub_go_and_tell() -> None:
     run_virtual(main())
 
 
-@pytest.mark.parametrize("ppm", [-200.0, 200.0])
-def test_twenty_minutes_of_a_source_with_a_bad_crystal_stay_in_step(ppm: float) -> None:
+def stay_in_step(ppm: float, seconds: float) -> None:
+    """A source whose clock is off, for a long time."""
+
     async def main() -> None:
         pipeline = LivePipeline(LoopClock(), ScriptedWorker(lambda _: 100.0), PipelineConfig(500, 100.0))
         recorder = Recorder(pipeline.time)
         pipeline.outputs.append(recorder)
         pipeline.use(LiveDub(ScriptedSession(), LOOK_AHEAD_MS))
-        await play(pipeline, 1200.0, rate=5, clock=VirtualClock(ppm), make=lambda i: picture(i, Fraction(1, 5)))
+        await play(pipeline, seconds, rate=5, clock=VirtualClock(ppm), make=lambda i: picture(i, Fraction(1, 5)))
         await pipeline.aclose()
         assert recorder.delays_ms() == {500 - LEAD_MS}
-        assert len(recorder.pictures) == 6000
+        assert len(recorder.pictures) == 5 * seconds
         assert pipeline.as_dict()["source_restarts"] == 0
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("ppm", [-200.0, 200.0])
+def test_a_source_with_a_bad_crystal_stays_in_step(ppm: float) -> None:
+    stay_in_step(ppm, 150)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ppm", [-200.0, 200.0])
+def test_twenty_minutes_of_a_source_with_a_bad_crystal_stay_in_step(ppm: float) -> None:
+    stay_in_step(ppm, 1200)
 
 
 def test_an_error_of_the_engine_is_kept_and_ends_only_the_pictures() -> None:
@@ -283,5 +295,33 @@ def test_a_delay_that_cannot_be_is_refused() -> None:
     for delay in (0, 190, 410, 20_000):
         with pytest.raises(BadInputError, match="multiple of 20"):
             PipelineConfig(delay)
-    assert fitting_delay_ms(150, 300) == 1000
+    assert fitting_delay_ms(150, 300) == 1160
     assert fitting_delay_ms(0, 0) == 200
+
+
+def test_an_effort_that_does_not_fit_the_delay_is_lowered_and_tried_again_when_it_fits() -> None:
+    async def main() -> None:
+        session = ScriptedSession()
+        slow = [True]
+
+        def cost(_: float) -> float:
+            return 200.0 + (400.0 if slow[0] else 20.0) * session.effort
+
+        pipeline = LivePipeline(LoopClock(), ScriptedWorker(cost), PipelineConfig(600, 100.0))
+        recorder = Recorder(pipeline.time)
+        pipeline.outputs.append(recorder)
+        dub = LiveDub(session, LOOK_AHEAD_MS)
+        dub.wanted_effort = 2
+        pipeline.use(dub)
+        await play(pipeline, 20.0)
+        lowered = pipeline.stats.efforts.copy()
+        slow[0] = False
+        pipeline.new_source()
+        await play(pipeline, 60.0)
+        await pipeline.aclose()
+        assert lowered[0] > 30
+        assert lowered[2] == 0
+        assert pipeline.as_dict()["effort"] == 2
+        assert recorder.delays_ms() == {600 - LEAD_MS}
+
+    run_virtual(main())

@@ -95,6 +95,7 @@ def test_messages_that_are_wrong_end_the_voice_with_a_reason(profile: Path, sent
                 message = await socket.receive()
                 assert message.type is aiohttp.WSMsgType.CLOSE
                 assert message.data == aiohttp.WSCloseCode.UNSUPPORTED_DATA
+                assert message.extra is not None
                 assert "expected" in message.extra or "JSON" in message.extra
             assert (await client.call("GET", place)).body["state"] == "running"
 
