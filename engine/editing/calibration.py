@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from engine.editing.compositing import lower_face_mask, match_colour, sharpen, to_frame
+from engine.editing.detail import GRAIN_LIMIT, LAPLACIAN_GAIN, compare_detail
 from engine.editing.meter import MouthMeter
 from engine.editing.observation import Observation, region_picture
 from engine.editing.rendering import SpeakerRenderer
@@ -18,9 +18,6 @@ from engine.tracking.tracker import TrackedFace
 
 _TRIES: Final = (0.0, 0.3, 0.6, 0.9)
 """Shares of sharpening that are tried: more brings out the generator's own grid."""
-_LAPLACIAN_GAIN: Final = 20.0
-"""Variance of the Laplacian of white noise over its variance: 4 * 4 + 4."""
-_GRAIN_LIMIT: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +71,10 @@ def measure_response(
 
 
 def measure_sharpness(renderer: SpeakerRenderer, samples: Sequence[Sample]) -> tuple[float, float]:
-    """What makes the clip's own mouths, rendered, as sharp as filmed: sharpening first, then the clip's noise.
+    """What makes the clip's own mouths, rendered, as sharp as filmed: sharpening first, then noise.
 
-    Sharpness is the variance of the Laplacian inside the mask at the frame's own resolution (Pech-Pacheco et al. 2000).
+    A dub begins with it (`engine.editing.detail` follows what it shows). Sharpness is the variance of the Laplacian
+    inside the mask at the frame's own resolution (Pech-Pacheco et al. 2000).
 
     Returns:
         Share of high frequencies to add, and standard deviation of the noise to add in grey levels.
@@ -87,7 +85,7 @@ def measure_sharpness(renderer: SpeakerRenderer, samples: Sequence[Sample]) -> t
         return 0.0, 0.0
     share = float(np.interp(1.0, curve, _TRIES))
     missing = float(np.median(pairs[:, 0, 1])) * max(0.0, 1.0 - float(curve[-1]))
-    return share, min(_GRAIN_LIMIT, float(np.sqrt(missing / _LAPLACIAN_GAIN)))
+    return share, min(GRAIN_LIMIT, float(np.sqrt(missing / LAPLACIAN_GAIN)))
 
 
 def _sharpness(renderer: SpeakerRenderer, sample: Sample, share: float) -> tuple[float, float]:
@@ -100,15 +98,5 @@ def _sharpness(renderer: SpeakerRenderer, sample: Sample, share: float) -> tuple
         picture = renderer.region(renderer.anchor(profile.features(seen), seen.mouth))
         picture = sharpen(match_colour(picture, source, mask), share)
         patch = to_frame(picture, mask, seen, region, (sample.rgb.shape[0], sample.rgb.shape[1]))
-    height, width = patch.mask.shape
-    own = sample.rgb[patch.top : patch.top + height, patch.left : patch.left + width].astype(np.float32)
-    inside = patch.mask > 0.5
-    shown = np.round(patch.rgb)  # the frame has whole grey levels: their noise counts on both sides
-    return _laplacian_variance(shown, inside), max(_laplacian_variance(own, inside), 1e-6)
-
-
-def _laplacian_variance(rgb: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
-    luma = torch.from_numpy(rgb.mean(2))[None, None]
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
-    edges = functional.conv2d(functional.pad(luma, (1, 1, 1, 1), mode="replicate"), kernel)[0, 0].numpy()
-    return float(edges[inside].var()) if inside.any() else 0.0
+    shown, own = compare_detail(patch, sample.rgb)
+    return shown, max(own, 1e-6)

@@ -173,11 +173,8 @@ def to_frame(
     observation: Observation,
     region: Region,
     size: tuple[int, int],
-    grain: float = 0.0,
 ) -> Patch:
-    """Bring the region from the crop into the frame, and give it the clip's noise.
-
-    The noise is white in luma, and fixed by the patch's place and first pixel: the same frame gives the same pixels.
+    """Bring the region from the crop into the frame.
 
     Args:
         picture: [1,3,h,w] -1...1, crop px of the region.
@@ -185,7 +182,6 @@ def to_frame(
         observation: where the crop lies.
         region: the part of the crop.
         size: height and width of the frame.
-        grain: standard deviation of the noise in grey levels.
     """
     edges = ((region.left, region.top), (region.left + region.width, region.top + region.height))
     corners = np.array([(x, y) for x in (edges[0][0], edges[1][0]) for y in (edges[0][1], edges[1][1])], np.float64)
@@ -200,8 +196,4 @@ def to_frame(
     both = warp(torch.cat([picture, mask], 1), matrix, (height, width))[0]
     share = torch.where(both[3] < _LEAST, 0.0, both[3])
     rgb = ((both[:3].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0)
-    if grain > 0:
-        seed = int(abs(float(rgb.sum())) * 1000) % (2**31)
-        noise = torch.randn(height, width, 1, generator=torch.Generator().manual_seed(seed))
-        rgb = (rgb + grain * noise).clamp(0, 255)
     return Patch(rgb.contiguous().numpy(), share.contiguous().numpy(), top, left)

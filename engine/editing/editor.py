@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.editing.compositing import Patch, lower_face_mask, match_colour, sharpen, to_frame
+from engine.editing.detail import Detail, add_grain, compare_detail
 from engine.editing.meter import MouthMeter
 from engine.editing.mouth import MOVED_POINTS, OPENING, mouth_shape
 from engine.editing.observation import Observation, observe, region_picture
@@ -29,12 +30,10 @@ _JAW_WEIGHT: Final = 2.0
 _DRIFT: Final = 0.15
 """Share of a frame's leftover mouth error that the next frames begin with."""
 _DRIFT_LIMIT: Final = 1.0
-_NEWTON_SHARE: Final = 0.8
+_NEWTON_SHARE: Final = 0.6
 """Share of a Gauss-Newton step that is taken: a full one would carry the mesh's own noise into the picture."""
 _CORRECTIONS: Final = 2
 """Gauss-Newton steps of a corrected frame, each with a render."""
-_BEYOND: Final = 0.15
-"""How far beyond the widest mouth of the clip a target may open, as a share of the clip's range."""
 
 
 @dataclass
@@ -45,6 +44,8 @@ class EditState:
     """[R,K] W+ offset of the last frame."""
     drift: NDArray[np.float64] = field(default_factory=lambda: np.zeros(8))
     """[8] running correction of the asked-for mouth numbers."""
+    detail: Detail | None = None
+    """How the region is sharpened now; None before the first frame."""
     recoveries: int = 0
     """How often a W+ search fell back to its best offset."""
 
@@ -120,8 +121,7 @@ class FrameEditor:
         profile = self.profile
         rest = mouth_shape(profile.rest_head)[OPENING]
         wanted = mouth_shape(displacement)[OPENING]
-        most = profile.mouth_high[OPENING] + _BEYOND * (profile.mouth_high[OPENING] - profile.mouth_low[OPENING])
-        share = held_share(wanted, most - rest)
+        share = held_share(wanted, profile.mouth_high[OPENING] - rest)
         head = observation.head.copy()
         head[MOVED_POINTS] = profile.rest_head[MOVED_POINTS] + share * displacement[MOVED_POINTS]
         return head
@@ -177,9 +177,12 @@ class FrameEditor:
                 )  # fmt: skip
                 picture = self._refined(problem, picture, effort - 1, state)
         with stopwatch(times, "composite"), torch.no_grad():
-            picture = sharpen(match_colour(picture, source, mask), self.profile.sharpening)
+            detail = state.detail or Detail(self.profile.sharpening, self.profile.grain)
+            picture = sharpen(match_colour(picture, source, mask), detail.share)
             height, width = rgb.shape[:2]
-            patch = to_frame(picture, mask * strength, seen, region, (height, width), self.profile.grain)
+            patch = to_frame(picture, mask * strength, seen, region, (height, width))
+            detail.follow(*compare_detail(patch, rgb))
+            patch, state.detail = add_grain(patch, detail.grain), detail
         return Edit(patch, target.astype(np.float32), times)
 
     def _refined(self, problem: RefineProblem, predicted: Tensor, steps: int, state: EditState) -> Tensor:

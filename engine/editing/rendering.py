@@ -15,9 +15,9 @@ from engine.errors import ProfileError
 from engine.generators.identity import generator_hash
 from engine.generators.protocol import Generator
 
-_PRIOR: Final = 0.02
+_PRIOR: Final = 0.05
 """Weight of how unusual a mouth is for the speaker beside how far the picture is from its target."""
-_UNUSUAL: Final = 4.0
+_UNUSUAL: Final = 7.0
 """Largest Mahalanobis distance of an asked-for mouth from the clip's mean one."""
 
 

@@ -1,0 +1,103 @@
+"""Keeps the edited region as sharp and as noisy as the frame it lies in, measured while the dub runs.
+
+A profile says how sharp the clip's own mouths come out; what a dub shows has other edges (teeth come and go), and a
+camera's focus and a codec's rate change. So both sides are measured in every frame, as variance of the Laplacian inside
+the mask (Pech-Pacheco et al. 2000), and sharpening follows slowly; what it cannot give is filled with noise, in part:
+noise in place of teeth would be seen. All constants are ours.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from engine.editing.compositing import Patch
+from engine.errors import ShapeError
+
+GRAIN_LIMIT: Final = 6.0
+"""Most noise that is ever added, standard deviation in grey levels."""
+LAPLACIAN_GAIN: Final = 20.0
+"""Variance of the Laplacian of white noise over its variance: 4 * 4 + 4."""
+_LUMA: Final = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""ITU-R BT.709."""
+_LEVELS: Final = 219 / 255
+"""Levels of limited-range video per grey level."""
+_MEMORY: Final = 0.1
+"""Share of a new frame in the running means."""
+_GAIN: Final = 0.1
+"""Change of the sharpening in a frame per unit of the logarithm of what is missing."""
+_MOST: Final = 1.6
+"""Most sharpening: still more brings out the generator's own grid."""
+_FILLED: Final = 0.85
+"""Noise fills up to this share of the frame's own variance."""
+
+
+@dataclass
+class Detail:
+    """How the region is sharpened now, and the running means behind it."""
+
+    share: float
+    """Share of the high frequencies that is added."""
+    grain: float
+    """Standard deviation of the noise that is added, grey levels."""
+    own: float = 0.0
+    """Running mean of the frame's own variance of the Laplacian; 0 before the first frame."""
+    shown: float = 0.0
+    """Running mean of that of the edited region before noise."""
+
+    def follow(self, shown: float, own: float) -> None:
+        """Take in a frame: the edited region's variance before noise and the frame's own, in squared grey levels."""
+        if own <= 0.0 or shown <= 0.0:
+            return
+        memory = _MEMORY if self.own > 0.0 else 1.0
+        self.own += memory * (own - self.own)
+        self.shown += memory * (shown - self.shown)
+        missing = math.log(self.own / self.shown)
+        self.share = min(_MOST, max(0.0, self.share + _GAIN * min(1.0, max(-1.0, missing))))
+        self.grain = min(GRAIN_LIMIT, math.sqrt(max(0.0, _FILLED * self.own - self.shown) / LAPLACIAN_GAIN))
+
+
+def laplacian_variance(rgb: NDArray[np.floating] | NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:
+    """Variance of the Laplacian (4 neighbours) of luma as 8-bit video keeps it: its rounding is noise, too.
+
+    Args:
+        rgb: [h,w,3] in 0...255.
+        inside: [h,w] where it counts; 0 is returned where that is nowhere.
+
+    Raises:
+        ShapeError: shapes that do not belong together.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or inside.shape != rgb.shape[:2]:
+        raise ShapeError(f"picture {rgb.shape} and mask {inside.shape}; expected [h,w,3] and [h,w]")
+    kept = np.round(rgb.astype(np.float32) @ _LUMA * _LEVELS) / _LEVELS
+    luma = torch.from_numpy(kept.astype(np.float32))[None, None]
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    edges = functional.conv2d(functional.pad(luma, (1, 1, 1, 1), mode="replicate"), kernel)[0, 0].numpy()
+    return float(edges[inside].var()) if inside.any() else 0.0
+
+
+def compare_detail(patch: Patch, rgb: NDArray[np.uint8]) -> tuple[float, float]:
+    """Variances of the Laplacian inside the mask: of the patch, and of the frame [H,W,3] under it."""
+    height, width = patch.mask.shape
+    own = rgb[patch.top : patch.top + height, patch.left : patch.left + width]
+    inside = patch.mask > 0.5
+    return laplacian_variance(patch.rgb, inside), laplacian_variance(own, inside)
+
+
+def add_grain(patch: Patch, grain: float) -> Patch:
+    """The patch with white noise in luma, fixed by its place and pixels: the same frame gives the same noise.
+
+    Args:
+        patch: the edited region.
+        grain: standard deviation in grey levels; 0 changes nothing.
+    """
+    if grain <= 0.0:
+        return patch
+    height, width = patch.mask.shape
+    seed = int(abs(float(patch.rgb.sum(dtype=np.float64))) * 1000) % (2**31)
+    noise = np.random.default_rng([seed, patch.top, patch.left]).standard_normal((height, width, 1), np.float32)
+    return replace(patch, rgb=np.clip(patch.rgb + np.float32(grain) * noise, 0, 255))
