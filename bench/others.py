@@ -1,10 +1,14 @@
 """Results of other systems (Wav2Lip, VideoReTalking, StyleHEAT, MuseTalk ...), scored by the same figures.
 
 A folder holds one video a clip, `CLIP__SPEECH.mp4` for a clip dubbed with another speech or `CLIP.mp4` for one dubbed
-with its own sound, each beginning where the clip begins. Pictures are compared by time. What a file cannot tell is said
-to be not measured: encoded files differ from their source everywhere, nobody knows where a mouth was pasted in, and the
-lips that another system aimed at are known only where a clip was dubbed with its own sound - the filmed ones, as the
-tracker sees them. A re-encoded copy of a clip scores 0.016 and 0.88 by that (lip error, opening r): the judge's own noise.
+with its own sound, each beginning where the clip begins. Every picture of the clip is compared with the result's
+nearest in time.
+
+What a file cannot tell is said to be not measured: encoded files differ from their source everywhere, nobody knows
+where a mouth was pasted in, and the lips that another system aimed at are known only where a clip was dubbed with its
+own sound: the filmed ones, as the tracker sees them. (Ours are held against what speech asked for instead; LMD holds
+both against the filmed ones.) A re-encoded copy of a clip scores 0.016 and 0.88 by that, lip error and opening r: the
+judge's own noise.
 """
 
 from collections.abc import Callable, Iterator, Mapping
