@@ -11,6 +11,7 @@ BENCHMARKS: Final = {
     "quality": "dubs clips with speech and measures every figure of a run",
     "report": "writes the table of measured quality again",
     "judge": "measures the judge itself: its noise, and that it sees known edits",
+    "live": "live sessions at a WebRTC receiver: delay, sync, rates",
     "region": "region render against the full picture: equality and time",
     "speech": "measures the opening predicted from sound against real lips",
 }

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from engine.errors import BackendError, BadInputError
 from streaming.commands.common import Context, Subparsers, add_json
 from streaming.consent import require_consent
@@ -77,8 +79,14 @@ def run(args: argparse.Namespace, context: Context) -> int:
             await stop.wait()
             context.screen.say("ending: sessions are closed")
 
+    leave_a_core_free()
     asyncio.run(serve())
     return 0
+
+
+def leave_a_core_free() -> None:
+    """Compute with one thread less than there are: coding, sound and transport must never wait for an edit."""
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
 
 def _settings(args: argparse.Namespace) -> "ServerSettings":

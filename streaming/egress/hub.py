@@ -1,6 +1,7 @@
 """One encoder for many viewers: pictures or sound are encoded once, and each packet goes to all who subscribed."""
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal
 
@@ -8,7 +9,7 @@ from engine.media import VideoFrame
 from streaming.channel import Channel, ChannelClosed, Policy
 from streaming.clock import NS
 from streaming.encoder import CodecName, Encoded, PictureEncoder, SoundEncoder, side_by_side
-from streaming.live.media import LivePicture, SessionTime, SoundBlock
+from streaming.live.media import BLOCK_NS, LivePicture, SessionTime, SoundBlock
 from streaming.stage import TaskOwner
 from streaming.worker import Worker
 
@@ -20,6 +21,8 @@ View = Literal["edited", "compare"]
 QUEUE_PACKETS: Final = 8
 """Pictures that may wait for one viewer; a slower one loses them all and begins at a new key picture."""
 
+_LEFT_OUT: Final = 100
+"""Packets that are kept of those left out: two seconds of sound."""
 _KEY_EVERY_NS: Final = 4 * NS
 """Longest time between key pictures, for recordings and pushes."""
 _KEY_AT_MOST_NS: Final = NS // 4
@@ -34,12 +37,15 @@ class Subscription:
         self._hub = hub
         self._packets: Channel[Encoded] = Channel("packets of a viewer", capacity, lambda _: 1.0, Policy.REJECT)
         self._waits_for_key = True
-        self.started = False
-        """Whether a packet was handed on."""
+        self.first_media: int | None = None
+        """Media time of the first packet that was handed on, in ns."""
         self.overflows = 0
         """How often the viewer was too slow and lost packets."""
         self.hold: Callable[[], bool] = _never
-        """While this says True, packets are left out (sound that waits for its pictures)."""
+        """While this says True, packets are left out (the connection is not up, or sound waits for its pictures)."""
+        self.begin_with: Callable[[], int | None] = _nowhere
+        """Media time in ns from which packets that were left out are handed on after all; None: they are not."""
+        self._left_out: deque[Encoded] = deque(maxlen=_LEFT_OUT)
 
     async def get(self) -> Encoded:
         """The next packet; raises ChannelClosed at the end."""
@@ -57,7 +63,19 @@ class Subscription:
 
     def deliver(self, packet: Encoded) -> None:
         """Hand a packet on, by the hub."""
-        if self._packets.closed or self.hold() or (self._waits_for_key and not packet.key):
+        if self._packets.closed:
+            return
+        if self.hold():
+            self._left_out.append(packet)
+            return
+        begin = self.begin_with()
+        waiting = [each for each in self._left_out if begin is not None and each.media > begin - BLOCK_NS]
+        self._left_out.clear()
+        for each in (*waiting, packet):
+            self._hand_on(each)
+
+    def _hand_on(self, packet: Encoded) -> None:
+        if self._waits_for_key and not packet.key:
             return
         if len(self._packets) >= self._packets.capacity_ms:
             self.overflows += 1
@@ -67,7 +85,8 @@ class Subscription:
             if not packet.key:
                 return
         self._waits_for_key = False
-        self.started = True
+        if self.first_media is None:
+            self.first_media = packet.media
         self._packets.put_nowait(packet)
 
 
@@ -213,3 +232,7 @@ async def drain(subscription: Subscription, take: Callable[[Encoded], None]) -> 
 
 def _never() -> bool:
     return False
+
+
+def _nowhere() -> int | None:
+    return None

@@ -87,12 +87,15 @@ class Viewer:
             self.codec = chosen_codec(sdp)
             hub = self._hubs.pictures(self.codec, self._view)
             self._pictures = hub.subscribe()
+            self._pictures.hold = self._is_not_connected
+            self.peer.connection.on("connectionstatechange", hub.request_key)
             video = connection.addTransceiver(PacketTrack("video", self._pictures), "sendonly")
             video.setCodecPreferences(_preferred("video", self.codec))
             aiortc_compat.on_key_request(video.sender, hub.request_key)
         if offers(sdp, "audio", "opus"):
             self._sounds = self._hubs.sounds().subscribe()
             self._sounds.hold = self._holds_sound
+            self._sounds.begin_with = self._first_picture
             audio = connection.addTransceiver(PacketTrack("audio", self._sounds), "sendonly")
             audio.setCodecPreferences(_preferred("audio", "opus"))
         if self._pictures is None and self._sounds is None:
@@ -109,9 +112,22 @@ class Viewer:
         """Close the connection; may be called again."""
         await self.peer.aclose()
 
+    def _is_not_connected(self) -> bool:
+        """Before the connection is up packets would only wait, and arrive stale."""
+        if self.peer.state == "connected":
+            return False
+        self._began = self._hubs.time.now()
+        return True
+
     def _holds_sound(self) -> bool:
         pictures = self._pictures
-        return pictures is not None and not pictures.started and self._hubs.time.now() - self._began < _HOLD_NS
+        if self._is_not_connected():
+            return True
+        return pictures is not None and pictures.first_media is None and self._hubs.time.now() - self._began < _HOLD_NS
+
+    def _first_picture(self) -> int | None:
+        """Sound begins where the pictures began, also when the first one was encoded late."""
+        return None if self._pictures is None else self._pictures.first_media
 
     def _ended(self) -> None:
         for subscription in (self._pictures, self._sounds):

@@ -155,15 +155,26 @@ class LiveDubSession:
         return self._pipeline
 
     async def when_running(self) -> None:
-        """Wait until the pipeline runs.
+        """Wait until the pipeline runs; its pictures may still pass through.
 
         Raises:
             BackendError: the session has failed.
         """
-        while self._pipeline is None:
-            if self.state == "failed":
-                raise BackendError(f"the session has failed: {self.error}")
+        await self._when(lambda: self._pipeline is not None)
+
+    async def when_editing(self) -> None:
+        """Wait until the dub is used.
+
+        Raises:
+            BackendError: the session has failed.
+        """
+        await self._when(lambda: self.state not in ("waiting", "loading"))
+
+    async def _when(self, holds: Callable[[], bool]) -> None:
+        while not holds() and self.state != "failed":
             await self._around.clock.sleep_until(self._around.clock.now() + 50 * MS)
+        if self.state == "failed":
+            raise BackendError(f"the session has failed: {self.error}")
 
     @property
     def time(self) -> SessionTime:

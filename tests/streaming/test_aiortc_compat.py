@@ -10,9 +10,9 @@ from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcdtlstransport import RTCCertificate
 from aiortc.rtp import RtpPacket
 
+from bench.receiver import connected
 from engine.errors import BackendError
 from streaming import aiortc_compat
-from tests.streaming.receiver import connected
 
 pytestmark = pytest.mark.unit
 

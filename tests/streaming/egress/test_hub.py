@@ -179,3 +179,24 @@ def test_sound_is_held_for_its_pictures_and_never_gaps_after() -> None:
         assert {now - p.media for now, p in got} == {DELAY}
 
     run_virtual(main())
+
+
+def test_sound_that_waited_begins_where_the_pictures_began() -> None:
+    async def main() -> None:
+        time = SessionTime(LoopClock())
+        hub = SoundHub(time, ScriptedWorker(lambda _: 1.0), DELAY)
+        subscription = hub.subscribe()
+        subscription.hold = lambda: time.now() < DELAY + 310 * MS
+        subscription.begin_with = lambda: 130 * MS
+        got: list[tuple[int, Encoded]] = []
+        task = asyncio.get_running_loop().create_task(collect(subscription, time, got))
+        for index in range(30):
+            await time.sleep_until(index * 20 * MS + DELAY - 40 * MS)
+            hub.sound(SoundBlock(silence(), index))
+        await time.sleep_until(3 * NS)
+        await hub.aclose()
+        await task
+        assert [p.media // (20 * MS) for _, p in got] == list(range(6, 30))
+        assert subscription.first_media == 120 * MS
+
+    run_virtual(main())

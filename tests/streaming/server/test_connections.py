@@ -1,22 +1,20 @@
 """Real WebRTC connections on this machine, in real time: out, in, together, in step."""
 
 import asyncio
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamError
 from numpy.typing import NDArray
 
-from bench.live import av_offset_ms
-from streaming.clock import MS, NS, LoopClock
+from bench.devices import RecordedMicrophone, StampingCamera, swelling
+from bench.live import offset_of
+from bench.receiver import NO_SERVERS, Received, connected, watching
+from streaming.clock import LoopClock
 from streaming.live.media import SOUND_RATE
 from tests.streaming.clips import gradient, make_video
-from tests.streaming.receiver import NO_SERVERS, Received, connected, watching
 from tests.streaming.server.serving import Client, serving, write_wav
 
 pytestmark = pytest.mark.unit
@@ -31,11 +29,9 @@ def profile(tmp_path: Path) -> Path:
     return tmp_path / "ann.safetensors"
 
 
-def swelling(seconds: float) -> NDArray[np.float32]:
-    """A tone that swells and fades a little more than once a second, never the same twice within ten seconds."""
-    at = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
-    level = 0.5 - 0.25 * np.cos(2 * np.pi * 1.3 * at) - 0.25 * np.cos(2 * np.pi * 0.9 * at)
-    return (0.5 * level * np.sin(2 * np.pi * 1000 * at)).astype(np.float32)
+def grey(level: int) -> NDArray[np.uint8]:
+    """A plain picture."""
+    return np.full((240, 320), level, np.uint8)
 
 
 def small_clip(folder: Path) -> Path:
@@ -66,7 +62,8 @@ def test_a_viewer_sees_edited_pictures_and_hears_their_voice_in_step(profile: Pa
     got = asyncio.run(main())
     steps = np.diff([at for _, at, _ in got.sounds])
     assert np.allclose(steps, 0.02)
-    offset = av_offset_ms([(at, luma) for _, at, luma in got.pictures], [(at, s) for _, at, s in got.sounds])
+    offset = offset_of(got, 0, len(got.pictures))
+    assert offset is not None
     assert abs(offset) <= 20
 
 
@@ -106,48 +103,6 @@ def test_ending_a_session_ends_its_viewers(profile: Path, tmp_path: Path) -> Non
     asyncio.run(main())
 
 
-class Camera(MediaStreamTrack):
-    """A test camera: 25 grey pictures a second."""
-
-    kind = "video"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count, self.start = 0, CLOCK.now()
-
-    async def recv(self) -> av.VideoFrame:
-        if self.readyState != "live":
-            raise MediaStreamError
-        await CLOCK.sleep_until(self.start + self.count * 40 * MS)
-        luma = np.full((240 * 3 // 2, 320), 128, np.uint8)
-        luma[:240] = 40 + self.count % 100
-        frame = av.VideoFrame.from_ndarray(luma, "yuv420p")
-        frame.pts, frame.time_base = self.count * 3600, Fraction(1, 90000)
-        self.count += 1
-        return frame
-
-
-class Microphone(MediaStreamTrack):
-    """A test microphone: a swelling tone."""
-
-    kind = "audio"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent, self.start = 0, CLOCK.now()
-        self.tone = swelling(30)
-
-    async def recv(self) -> av.AudioFrame:
-        if self.readyState != "live":
-            raise MediaStreamError
-        await CLOCK.sleep_until(self.start + self.sent * NS // SOUND_RATE)
-        samples = (self.tone[self.sent : self.sent + 960] * 32767).astype(np.int16).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
-        frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, self.sent, Fraction(1, SOUND_RATE)
-        self.sent += 960
-        return frame
-
-
 async def publish(client: Client, place: str, *tracks: MediaStreamTrack) -> tuple[RTCPeerConnection, str]:
     """Send tracks over WHIP; gives the connection and its address."""
     peer = RTCPeerConnection(NO_SERVERS)
@@ -166,7 +121,8 @@ def test_a_camera_and_a_microphone_come_in_and_go_out_edited(profile: Path, tmp_
         async with serving(profile) as client:
             body = {"source": {"kind": "whip"}, "voice": {"kind": "whip"}, "consent": True, "delay_ms": 600}
             place = (await client.call("POST", "/api/sessions", body)).body["links"]["self"]
-            peer, address = await publish(client, place, Camera(), Microphone())
+            devices = StampingCamera(CLOCK, [grey(60), grey(90)]), RecordedMicrophone(CLOCK, swelling(30))
+            peer, address = await publish(client, place, *devices)
             await client.when(place, lambda now: now["state"] == "running")
             async with watching(client.url(place)) as got:
                 await got.seen(75)
@@ -178,7 +134,8 @@ def test_a_camera_and_a_microphone_come_in_and_go_out_edited(profile: Path, tmp_
     got = asyncio.run(main())
     assert got.pictures[-1][2].shape == (240, 320)
     assert np.abs(got.sound()[-SOUND_RATE:]).max() > 0.1
-    offset = av_offset_ms([(at, luma) for _, at, luma in got.pictures], [(at, s) for _, at, s in got.sounds])
+    offset = offset_of(got, 0, len(got.pictures))
+    assert offset is not None
     assert abs(offset) <= 20
 
 
@@ -187,7 +144,7 @@ def test_an_offer_that_brings_what_is_not_wanted_is_refused(profile: Path, tmp_p
         async with serving(profile) as client:
             place = await begin(client, tmp_path)
             peer = RTCPeerConnection(NO_SERVERS)
-            peer.addTrack(Microphone())
+            peer.addTrack(RecordedMicrophone(CLOCK, swelling(1)))
             await peer.setLocalDescription(await peer.createOffer())
             headers = {"Content-Type": "application/sdp"}
             answer = await client.call("POST", f"{place}/whip", data=peer.localDescription.sdp, headers=headers)
