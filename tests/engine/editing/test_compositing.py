@@ -90,18 +90,6 @@ def test_patch_leaves_pixels_outside_its_mask_alone() -> None:
     assert not changed[share == 0].any()
 
 
-def test_grain_is_noise_of_the_asked_strength_and_repeats() -> None:
-    """A flat patch gets noise of that deviation in all channels alike; the same frame gives the same pixels."""
-    watched = seen(neutral_head())
-    mask = lower_face_mask(watched, watched.points, REGION)
-    flat = torch.zeros(1, 3, REGION.height, REGION.width)
-    one = to_frame(flat, mask, watched, REGION, (1024, 1024), grain=3.0)
-    two = to_frame(flat, mask, watched, REGION, (1024, 1024), grain=3.0)
-    assert np.array_equal(one.rgb, two.rgb)
-    assert float(one.rgb.std()) == pytest.approx(3.0, rel=0.05)
-    assert np.array_equal(one.rgb[..., 0], one.rgb[..., 2])
-
-
 def test_zero_strength_changes_nothing() -> None:
     """A fully faded-out edit gives the frame back, bit for bit."""
     frame = VideoFrame.from_rgb(np.full((1024, 1024, 3), 90, np.uint8), pts=0, time_base=Fraction(1, 25))

@@ -1,0 +1,107 @@
+"""Sharpness and noise of the region follow those of the frame."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.editing.compositing import Patch
+from engine.editing.detail import GRAIN_LIMIT, LAPLACIAN_GAIN, Detail, add_grain, compare_detail, laplacian_variance
+from engine.errors import ShapeError
+
+pytestmark = pytest.mark.unit
+
+
+def noisy(deviation: float, size: int = 160) -> NDArray[np.float32]:
+    """A grey picture with white noise in luma."""
+    noise = np.random.default_rng(0).standard_normal((size, size, 1)).astype(np.float32)
+    return np.repeat(120 + np.float32(deviation) * noise, 3, axis=2)
+
+
+def everywhere(size: int = 160) -> NDArray[np.bool_]:
+    return np.ones((size, size), bool)
+
+
+def run(detail: Detail, own: float, answer: float, frames: int = 120) -> Detail:
+    """Frames of one variance, and a region whose variance is `answer` times (1 + share) squared."""
+    for _ in range(frames):
+        detail.follow(answer * (1 + detail.share) ** 2, own)
+    return detail
+
+
+def test_variance_of_white_noise_is_twenty_times_its_own() -> None:
+    found = laplacian_variance(noisy(4.0), everywhere())
+    assert found == pytest.approx(LAPLACIAN_GAIN * 16.0, rel=0.05)
+
+
+def test_variance_counts_only_inside_and_is_zero_where_that_is_nowhere() -> None:
+    picture = noisy(4.0)
+    picture[:80] = 120
+    upper = everywhere()
+    upper[78:] = False
+    assert laplacian_variance(picture, upper) == 0.0
+    assert laplacian_variance(picture, ~everywhere()) == 0.0
+
+
+def test_rounding_of_video_counts_as_noise() -> None:
+    """A smooth ramp that 8-bit luma cannot hold is not smooth in the file."""
+    ramp = np.repeat(np.linspace(100, 103, 160, dtype=np.float32)[None, :, None], 160, 0).repeat(3, 2)
+    assert laplacian_variance(ramp, everywhere()) > 0.01
+
+
+@pytest.mark.parametrize("mask", [np.ones((160, 159), bool), np.ones((10, 10), bool)])
+def test_shapes_that_do_not_belong_together_are_refused(mask: NDArray[np.bool_]) -> None:
+    with pytest.raises(ShapeError, match=r"expected \[h,w,3\] and \[h,w\]"):
+        laplacian_variance(noisy(1.0), mask)
+
+
+def test_comparison_looks_at_the_frame_under_the_patch() -> None:
+    frame = np.full((200, 220, 3), 120, np.uint8)
+    frame[20:180, 30:190] = np.clip(np.round(noisy(6.0)), 0, 255).astype(np.uint8)
+    patch = Patch(noisy(3.0), np.ones((160, 160), np.float32), 20, 30)
+    shown, own = compare_detail(patch, frame)
+    assert shown == pytest.approx(LAPLACIAN_GAIN * 9, rel=0.08)
+    assert own == pytest.approx(LAPLACIAN_GAIN * 36, rel=0.08)
+
+
+def test_a_soft_region_is_sharpened_until_it_is_as_sharp() -> None:
+    detail = run(Detail(0.0, 0.0), own=100.0, answer=40.0)
+    assert 40.0 * (1 + detail.share) ** 2 == pytest.approx(100.0, rel=0.03)
+    assert detail.grain == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_region_that_is_too_sharp_is_sharpened_less() -> None:
+    detail = run(Detail(0.9, 1.0), own=100.0, answer=70.0)
+    assert 70.0 * (1 + detail.share) ** 2 == pytest.approx(100.0, rel=0.03)
+    detail = run(Detail(0.9, 1.0), own=100.0, answer=170.0)
+    assert (detail.share, detail.grain) == (0.0, 0.0)
+
+
+def test_what_sharpening_cannot_give_is_filled_with_noise_in_part() -> None:
+    detail = run(Detail(0.0, 0.0), own=100.0, answer=2.0)
+    total = detail.shown + LAPLACIAN_GAIN * detail.grain**2
+    assert 0.7 * detail.own < total < detail.own
+    assert run(Detail(0.0, 0.0), own=1e6, answer=1.0).grain == GRAIN_LIMIT
+
+
+def test_one_frame_changes_little_and_frames_without_a_region_nothing() -> None:
+    detail = Detail(0.5, 1.0)
+    detail.follow(1e-3, 1e3)
+    assert abs(detail.share - 0.5) <= 0.1
+    before = (detail.share, detail.grain, detail.own, detail.shown)
+    detail.follow(0.0, 50.0)
+    detail.follow(50.0, 0.0)
+    assert (detail.share, detail.grain, detail.own, detail.shown) == before
+
+
+def test_grain_is_noise_of_the_asked_strength_and_repeats() -> None:
+    patch = Patch(np.full((160, 160, 3), 120, np.float32), np.ones((160, 160), np.float32), 5, 7)
+    one, two = add_grain(patch, 3.0), add_grain(patch, 3.0)
+    assert np.array_equal(one.rgb, two.rgb)
+    assert float(one.rgb.std()) == pytest.approx(3.0, rel=0.05)
+    assert np.array_equal(one.rgb[:, :, 0], one.rgb[:, :, 2])
+    assert math.isclose(float(patch.rgb.std()), 0.0)
+    assert add_grain(patch, 0.0) is patch
+    moved = add_grain(Patch(patch.rgb, patch.mask, 6, 7), 3.0)
+    assert not np.array_equal(moved.rgb, one.rgb)
