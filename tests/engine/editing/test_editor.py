@@ -134,8 +134,7 @@ def test_target_is_the_resting_speaker_when_nothing_is_said(perceptual: Perceptu
 def test_too_wide_a_target_is_scaled_as_a_whole_and_never_beyond_the_profile(perceptual: PerceptualLoss) -> None:
     bench = Bench(perceptual)
     seen = observe(film(np.zeros(8)), tracked(neutral_head()))
-    low, high = bench.editor.profile.mouth_low[OPENING], bench.editor.profile.mouth_high[OPENING]
-    widest = high + editor_module._BEYOND * (high - low)
+    widest = bench.editor.profile.mouth_high[OPENING]
     last = -np.inf
     for scale in (0.5, 2.0, 5.0, 20.0):
         moved = bench.editor.target_head(seen, displaced(scale * WISH)) - neutral_head()
@@ -184,7 +183,7 @@ def test_a_moved_face_moves_the_patch_by_the_same(perceptual: PerceptualLoss) ->
 def test_the_same_frame_gives_the_same_edit(perceptual: PerceptualLoss) -> None:
     """With grain too, and at every effort, from a fresh state."""
     profile = replace(weak_profile(), grain=2.0, sharpening=0.3)
-    for effort in (0, 1, 3):
+    for effort in (0, 2):
         one, other = (Bench(perceptual, profile).edit(WISH, effort).patch for _ in range(2))
         assert np.array_equal(one.rgb, other.rgb) and np.array_equal(one.mask, other.mask)
 
@@ -240,7 +239,7 @@ def test_drift_is_bounded_however_long_the_mesh_disagrees(perceptual: Perceptual
 
 
 def test_a_new_shot_forgets_all_but_the_count_of_recoveries() -> None:
-    state = EditState(torch.ones(2, 3), np.ones(8), 4)
+    state = EditState(offset=torch.ones(2, 3), drift=np.ones(8), recoveries=4)
     state.reset()
     assert state.offset is None and not state.drift.any() and state.recoveries == 4
     assert EditState().drift is not EditState().drift

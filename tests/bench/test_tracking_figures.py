@@ -1,0 +1,111 @@
+"""The tracking benchmark's own arithmetic: tremble, means without lag, and lag, on paths that are known."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench import tracking
+from bench.tracking import _centred_mean, _frames, _lag, _median_seconds, _ms, _range, _steadiness, _tremble
+from engine.tracking import TrackedFace
+from tests.engine.editing.made_up import neutral_head
+from tests.engine.editing.scripted import Place, tracked
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0])
+def test_tremble_of_white_noise_is_its_deviation_in_the_plane(sigma: float) -> None:
+    """Both axes together: root two times the deviation of each."""
+    path = sigma * np.random.default_rng(0).normal(size=(4000, 4, 2))
+    assert _tremble(path) == pytest.approx(sigma * np.sqrt(2), rel=0.05)
+
+
+def test_smooth_motion_does_not_tremble() -> None:
+    """Neither rest, nor even motion, nor even acceleration."""
+    at = np.arange(50.0)[:, None, None]
+    for path in (0 * at, 3 * at, at * at - 7 * at):
+        assert _tremble(np.repeat(path, 2, axis=2)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("half", [1, 4])
+def test_centred_mean_keeps_lines_and_length_and_calms_noise(half: int) -> None:
+    at = np.arange(60.0)[:, None, None]
+    line = np.concatenate([at, 5 - 2 * at], 2)
+    mean = _centred_mean(line, half)
+    assert mean.shape == line.shape
+    assert np.allclose(mean[half:-half], line[half:-half])
+    noise = np.random.default_rng(1).normal(size=(2000, 1, 1))
+    assert _centred_mean(noise, half).std() == pytest.approx(1 / np.sqrt(2 * half + 1), rel=0.1)
+
+
+def wave(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([100 + 20 * np.sin(3 * seconds), 50 + 10 * np.cos(2 * seconds)], 1)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.04, 0.1])
+def test_lag_is_the_delay_of_the_path(delay: float) -> None:
+    seconds = np.arange(100) / 25
+    assert _lag(wave(seconds - delay), wave(seconds), seconds) == pytest.approx(delay, abs=0.005)
+
+
+def track(shake: float, late: float = 0.0) -> list[tuple[float, TrackedFace]]:
+    """A face that moves to and fro; its points tremble by `shake` px, its smoothed crop is `late` seconds late."""
+    noise = np.random.default_rng(2)
+    faces = []
+    for index in range(80):
+        second = index / 25
+        place, behind = (Place(left=60 + 20 * np.sin(3 * t), top=40.0) for t in (second, second - late))
+        face = tracked(neutral_head(), place)
+        points = face.points + shake * noise.normal(size=(68, 3)).astype(np.float32)
+        faces.append((second, replace(face, points=points, quad=tracked(neutral_head(), behind).quad)))
+    return faces
+
+
+def test_steadiness_tells_a_trembling_crop_from_a_smooth_one() -> None:
+    calm, shaken = _steadiness(track(0.0)), _steadiness(track(1.0))
+    key = "tremble_plain_quad_percent_side"
+    assert shaken[key] > 10 * calm[key]
+    assert shaken["tremble_smoothed_quad_percent_side"] == calm["tremble_smoothed_quad_percent_side"]
+    assert shaken["tremble_eyes_nose_percent_iod"] == pytest.approx(100 * np.sqrt(3) / (290 * 0.25), rel=0.2)
+
+
+def test_a_late_crop_lags_and_lies_off() -> None:
+    on_time, late = _steadiness(track(0.0)), _steadiness(track(0.0, 0.08))
+    assert late["lag_ms"] - on_time["lag_ms"] == pytest.approx(80, abs=6)
+    key = "distance_smoothed_from_centred_mean_percent_side"
+    assert late[key] > on_time[key]
+
+
+def test_only_the_first_frames_of_a_clip_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "grey.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(9):
+            grey = np.full((48, 64, 3), 20 * index + 20, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode(None))
+    monkeypatch.setattr(tracking, "_FRAMES", 4)
+    found = list(_frames(path))
+    assert [seconds for seconds, _ in found] == pytest.approx([0.0, 0.04, 0.08, 0.12])
+    assert [round(float(rgb.mean()), -1) for _, rgb in found] == [20, 40, 60, 80]
+    assert all(rgb.shape == (48, 64, 3) and rgb.dtype == np.uint8 for _, rgb in found)
+
+
+def test_a_stage_is_warmed_up_once_and_timed_as_often_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median: one slow call among many does not count."""
+    calls: list[int] = []
+    clock = iter(float(v) for call in range(99) for v in (100 * call, 100 * call + (50 if call == 3 else 2)))
+    monkeypatch.setattr(time, "thread_time", lambda: next(clock))
+    assert _median_seconds(lambda: calls.append(1)) == 2.0
+    assert len(calls) == tracking._REPEATS + 1
+
+
+def test_small_helpers() -> None:
+    assert _range([3.0, -1.0, 2.0]) == (-1.0, 3.0)
+    assert _ms(0.0012345) == 1.23
