@@ -16,10 +16,13 @@ from engine.editing.compositing import Patch
 from engine.editing.editor import Edit, EditState
 from engine.editing.profile import SpeakerProfile
 from engine.errors import BadInputError, ShapeError
+from engine.generators.library import Parts, generator_path, save_generator
+from engine.generators.stats import WStatistics
 from engine.media import AudioChunk, VideoFrame
 from engine.speech.track import SpeechFrame
 from engine.tracking.pose import HeadPose
 from engine.tracking.tracker import Reason, TrackedFace, TrackResult
+from tests.engine.generators.made_stylegan2 import SMALL, randomised
 
 RATE = 25
 
@@ -114,7 +117,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
         monkeypatch.setattr(dubber_module, "FrameEditor", lambda *_: editor)
         monkeypatch.setattr(dubber_module, "create_tracker", lambda _: ScriptedTracker(script))
         profile: Any = SimpleNamespace(generator="0" * 16)
-        return Dubber(profile, config, ScriptedSpeech()), editor
+        return Dubber(profile, config, ScriptedSpeech()), editor  # type: ignore[arg-type]
 
     return make
 
@@ -222,6 +225,32 @@ def test_unknown_quality_is_refused() -> None:
     """Before any work is done."""
     with pytest.raises(BadInputError, match="unknown quality"):
         dubber_module.enroll([], quality="best")
+
+
+@pytest.mark.unit
+def test_an_unknown_generator_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEDUB_CACHE", str(tmp_path))
+    with pytest.raises(BadInputError, match="no generator 'nobody'; there are: default"):
+        dubber_module.enroll([], generator="nobody")
+
+
+@pytest.mark.unit
+def test_a_profile_finds_its_generator_by_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEDUB_CACHE", str(tmp_path))
+    model = randomised(SMALL)
+    identity = save_generator(generator_path("mine"), Parts(model, WStatistics.sample(model, 12, 100), None, ()))
+    asked: list[str] = []
+
+    def networks(name: str) -> None:
+        asked.append(name)
+        raise LookupError  # all else of a session needs public weights
+
+    monkeypatch.setattr(dubber_module, "_networks", networks)
+    for generator in (identity, "0" * 16):
+        profile: Any = SimpleNamespace(generator=generator)
+        with pytest.raises(LookupError):
+            Dubber(profile)
+    assert asked == ["mine", "default"]
 
 
 def _faces(data_dir: Path) -> Iterator[VideoFrame]:
