@@ -9,6 +9,7 @@ The receiver decodes in the same process, on the same cores: everything is an up
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import wave
@@ -48,8 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     runs: dict[str, Any] = read_json(options.out)["runs"] if options.out.exists() else {}
     for name in options.only:
-        runs[name] = {**header(f"python -m bench live --only {name}"), **asyncio.run(RUNS[name](options.seconds))}
-        figures = {key: value for key, value in runs[name].items() if key not in header("")}
+        head = {**header(f"python -m bench live --only {name}"), "load_average_before": round(os.getloadavg()[0], 1)}
+        runs[name] = {**head, **asyncio.run(RUNS[name](options.seconds))}
+        figures = {key: value for key, value in runs[name].items() if key not in head}
         sys.stdout.write(f"{name}: {figures}\n")
         sys.stdout.flush()
     write_json(options.out, {"runs": runs})

@@ -17,6 +17,7 @@ from av.video.frame import PictureType
 
 from engine.errors import BackendError
 from engine.media import VideoFrame
+from streaming.clock import NS
 from streaming.live.media import BLOCK, SOUND_RATE, VIDEO_TIME_BASE, SoundBlock, media_ns
 from streaming.pictures import to_av
 
@@ -26,6 +27,9 @@ CodecName = Literal["H264", "VP8"]
 
 EDITED_NOTE: Final = b"livedub_edited=1 http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 """What the SEI note says; the address is IPTC's term for a recording composed with synthetic parts."""
+
+OPUS_DELAY: Final = 312
+"""Samples at 48 kHz by which decoded Opus lags what was encoded: 6.5 ms."""
 
 _NOTE_UUID: Final = bytes.fromhex("9c9f3e0a6c1d4d0f8a55d1a3b8a76e21")
 _MATRIX_CODES: Final = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
@@ -156,12 +160,13 @@ class SoundEncoder:
         self._context = context
 
     def encode(self, block: SoundBlock) -> Encoded:
-        """Encode 20 ms."""
+        """Encode 20 ms; what comes out of a decoder for it began a little earlier, and its time says so."""
         pts = block.index * BLOCK
         frame = av.AudioFrame.from_ndarray(block.samples.reshape(1, BLOCK), "flt", "mono")
         frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, pts, Fraction(1, SOUND_RATE)
         data = b"".join(bytes(packet) for packet in self._context.encode(frame))
-        return Encoded(data, pts, Fraction(1, SOUND_RATE), block.media, True)
+        media = block.media - OPUS_DELAY * NS // SOUND_RATE
+        return Encoded(data, pts - OPUS_DELAY, Fraction(1, SOUND_RATE), media, True)
 
 
 def side_by_side(edited: VideoFrame, source: VideoFrame) -> VideoFrame:

@@ -31,6 +31,10 @@ MAX_DELAY_MS: Final = 10_000
 """Longest delay of a session."""
 
 
+MAX_MEASURED_MS: Final = 4_000
+"""Longest delay that a measurement leads to; longer ones have to be asked for."""
+
+
 @dataclass(frozen=True)
 class PipelineConfig:
     """Times of one live session."""
@@ -58,7 +62,7 @@ def fitting_delay_ms(look_ahead_ms: float, edit_ms: float) -> int:
     Two are needed: a picture waits for the one before it. The third is for a computer that does other things as well.
     """
     wanted = look_ahead_ms + 3 * edit_ms + LEAD_MS + 60
-    return int(min(MAX_DELAY_MS, max(MIN_DELAY_MS, -(-wanted // 20) * 20)))
+    return int(min(MAX_MEASURED_MS, max(MIN_DELAY_MS, -(-wanted // 20) * 20)))
 
 
 class LivePipeline:

@@ -69,7 +69,7 @@ class Subscription:
             self._left_out.append(packet)
             return
         begin = self.begin_with()
-        waiting = [each for each in self._left_out if begin is not None and each.media > begin - BLOCK_NS]
+        waiting = [each for each in self._left_out if begin is not None and each.media > begin - BLOCK_NS // 2]
         self._left_out.clear()
         for each in (*waiting, packet):
             self._hand_on(each)

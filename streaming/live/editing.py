@@ -18,9 +18,11 @@ from streaming.worker import Worker
 _LAST_MOMENT_NS: Final = 25 * MS
 """A picture that nobody took is given up so long before it is due."""
 _STARVED_NS: Final = NS
-"""Without an edit on time for so long, pictures go through untouched."""
+"""When an edit takes so much longer than usual, pictures go through untouched meanwhile."""
+_SLIDES_NS: Final = 2 * NS
+"""When edits take longer than this, none is shown: pictures go through untouched instead of standing still."""
 _PAUSE_NS: Final = NS // 2
-"""After a pause of the source of so long, the second without an edit is counted anew."""
+"""Of a pause of the source, no more than this counts as waiting for an edit."""
 _UNHEARD_BLOCKS: Final = 25
 """Voice that waits at most before it is fed without a picture: half a second."""
 _NEXT_LOWER: Final = 0.6
@@ -44,9 +46,9 @@ class EditStage:
     """Pictures and voice in, finished pictures out, in order and each before it is due.
 
     One picture at a time is with the compute thread. Chosen is the oldest that is sure to be finished in time; those
-    that are older are skipped. An effort whose edits do not fit the delay is lowered, and tried again later. When no
-    edit was on time for a second all the same, pictures pass through untouched, marked "overload", until one is on time
-    again. Without a dub all pictures pass through at once.
+    that are older are skipped. An effort whose edits do not fit the delay is lowered, and tried again later. Where even
+    the lowest does not fit or takes more than two seconds, or an edit hangs, pictures pass through untouched, marked
+    "overload"; edits are tried all the while, to see when they fit again. Without a dub all pictures pass through.
     """
 
     def __init__(self, time: SessionTime, worker: Worker, limits: EditLimits, stats: LiveStats) -> None:
@@ -64,8 +66,9 @@ class EditStage:
         self._costs: dict[int, deque[float]] = {}
         self._busy = False
         self._last_out = -1
-        self._last_on_time = 0
+        self._waited_ns = 0
         self._last_push = 0
+        self._last_begin = 0
         self._ended = False
         self._changed = asyncio.Event()
         self._out: Channel[LivePicture] = Channel("edited pictures", held_ms, lambda _: 10.0, Policy.DROP_OLDEST)
@@ -85,8 +88,7 @@ class EditStage:
             self._heard_until = item.media + BLOCK_NS
         else:
             now = self._time.now()
-            if now - self._last_push > _PAUSE_NS:
-                self._last_on_time = now + self._limits.due_after_ns
+            self._waited_ns += min(_PAUSE_NS, now - self._last_push)
             self._last_push = now
             self._frames.append(item)
         self._changed.set()
@@ -99,7 +101,7 @@ class EditStage:
         self._dub, self._pass_reason, self._size = dub, reason, None
         self._resized = resized or _nothing
         self._unheard.clear()
-        self._last_on_time = self._time.now() + self._limits.due_after_ns
+        self._waited_ns = -self._limits.due_after_ns
         self._changed.set()
 
     def end_input(self) -> None:
@@ -127,9 +129,13 @@ class EditStage:
 
     def fitting_effort(self, dub: LiveDub) -> int:
         """The highest effort up to the wanted one whose edits fit between a picture's voice and its being due."""
-        budget = self._limits.due_after_ns - dub.look_ahead_ns - _LAST_MOMENT_NS
+        most = min(self._budget(dub), _SLIDES_NS)
         efforts = range(dub.wanted_effort, 0, -1)
-        return next((effort for effort in efforts if _MARGIN * self.usual_ns(effort) <= budget), 0)
+        return next((effort for effort in efforts if _MARGIN * self.usual_ns(effort) <= most), 0)
+
+    def _budget(self, dub: LiveDub) -> int:
+        """Time for an edit between a picture's voice being there and its being due."""
+        return self._limits.due_after_ns - dub.look_ahead_ns - _LAST_MOMENT_NS
 
     async def _run(self) -> None:
         while not (self._ended and not self._frames and not self._busy):
@@ -137,7 +143,7 @@ class EditStage:
             if self._dub is None:
                 self._pass_all()
             else:
-                self._give_up()
+                self._give_up(self._dub)
                 if not self._busy:
                     self._begin_work(self._dub)
             if self._ended and self._frames:
@@ -154,11 +160,16 @@ class EditStage:
             self._emit(LivePicture.passed(self._frames.popleft(), self._pass_reason))
         self._unheard.clear()
 
-    def _give_up(self) -> None:
-        """Skip pictures that fall due unedited, or pass them through when nothing else has come for long."""
+    def _is_too_slow(self, dub: LiveDub) -> bool:
+        """Whether even the lowest effort does not fit, or would show pictures that stand still."""
+        usual = _MARGIN * self.usual_ns(self.fitting_effort(dub))
+        return usual > min(self._budget(dub), _SLIDES_NS)
+
+    def _give_up(self, dub: LiveDub) -> None:
+        """Skip pictures that fall due unedited, or pass them through when edits are too slow."""
         now = self._time.now()
-        fed = now - self._last_push <= _PAUSE_NS
-        self._stats.overloaded = fed and now - self._last_on_time > _STARVED_NS
+        usual = self.usual_ns(self.fitting_effort(dub))
+        self._stats.overloaded = self._is_too_slow(dub) or self._waited_ns > _STARVED_NS + usual
         while self._frames and self._due(self._frames[0]) - _LAST_MOMENT_NS <= now:
             frame = self._frames.popleft()
             if self._stats.overloaded and self._due(frame) >= now:
@@ -169,7 +180,7 @@ class EditStage:
     def _choose(self, dub: LiveDub) -> VideoFrame | None:
         """The oldest picture that is sure to be finished in time.
 
-        Where there is none for as long as the delay, the newest is tried: how long it takes may have changed.
+        Where there has been none for two seconds, the newest is tried: how long it takes may have changed.
         """
         ready = newest_ready(list(self._frames), self._heard_until, dub.look_ahead_ns)
         if ready == 0:
@@ -178,7 +189,7 @@ class EditStage:
         surely = now + round(_MARGIN * self.usual_ns(self.fitting_effort(dub)))
         index = next((i for i in range(ready) if self._due(self._frames[i]) >= surely), ready)
         if index == ready:
-            if now - self._last_on_time <= self._limits.due_after_ns:
+            if now - self._last_begin <= _SLIDES_NS:
                 return None
             index = ready - 1
         if self._stats.overloaded:
@@ -216,6 +227,8 @@ class EditStage:
     async def _work(self, dub: LiveDub, blocks: tuple[SoundBlock, ...], frame: VideoFrame | None) -> None:
         """One piece of work in the compute thread."""
         begin, effort = self._time.now(), self.fitting_effort(dub)
+        if frame is not None:
+            self._last_begin = begin
         try:
             outcome = await self._worker.run(lambda: dub.feed(blocks, frame, effort))
         except Exception as error:
@@ -231,10 +244,11 @@ class EditStage:
         if dub is not self._dub:
             return
         for picture in outcome.pictures:
-            if self._due(picture.frame) < now or picture.media <= self._last_out:
+            late = self._due(picture.frame) < now or picture.media <= self._last_out
+            if late or self._is_too_slow(dub):
                 self._stats.late += 1
             else:
-                self._last_on_time = now
+                self._waited_ns = 0
                 self._emit(picture)
 
     def _learn(self, effort: int, cost_ns: int) -> None:

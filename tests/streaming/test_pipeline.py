@@ -325,3 +325,14 @@ def test_an_effort_that_does_not_fit_the_delay_is_lowered_and_tried_again_when_i
         assert recorder.delays_ms() == {600 - LEAD_MS}
 
     run_virtual(main())
+
+
+def test_edits_that_would_show_a_standing_picture_are_not_shown_and_nothing_flickers() -> None:
+    async def main() -> None:
+        _, recorder = await run_dub(lambda _: 2500.0, 30.0, 8000, 2500.0)
+        assert set(recorder.reasons()) == {"overload"}
+        assert len(recorder.pictures) > 700
+        media = [shown.media for _, shown in recorder.pictures]
+        assert max(b - a for a, b in zip(media, media[1:], strict=False)) <= 80 * MS
+
+    run_virtual(main())

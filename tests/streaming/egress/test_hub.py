@@ -8,7 +8,7 @@ import pytest
 from streaming.channel import ChannelClosed
 from streaming.clock import MS, NS, LoopClock
 from streaming.egress.hub import QUEUE_PACKETS, PictureHub, SoundHub, Subscription, drain
-from streaming.encoder import Encoded
+from streaming.encoder import OPUS_DELAY, Encoded
 from streaming.live.media import BLOCK, LivePicture, SessionTime, SoundBlock, at_media, silence
 from streaming.virtual_time import run_virtual
 from tests.streaming.live.fakes import ScriptedWorker, picture
@@ -196,7 +196,7 @@ def test_sound_that_waited_begins_where_the_pictures_began() -> None:
         await time.sleep_until(3 * NS)
         await hub.aclose()
         await task
-        assert [p.media // (20 * MS) for _, p in got] == list(range(6, 30))
-        assert subscription.first_media == 120 * MS
+        assert [(p.pts + OPUS_DELAY) // BLOCK for _, p in got] == list(range(7, 30))
+        assert subscription.first_media == 133.5 * MS
 
     run_virtual(main())
