@@ -20,7 +20,7 @@ from engine.editing.rendering import SpeakerRenderer
 from engine.errors import BadInputError, ShapeError
 from engine.generators.library import DEFAULT, ReadyGenerator, load_generator, name_of
 from engine.media import AudioChunk, VideoFrame
-from engine.speech import SpeechModel, load_speech_model
+from engine.speech import BLEND_S, SpeechModel, emotion_shares, load_speech_model
 from engine.timing import stopwatch
 from engine.tracking.backends import Tracker, TrackerKind, create_tracker
 from engine.tracking.mesh import MeshNet
@@ -44,6 +44,10 @@ class DubConfig:
     """Cross-fade between the untouched and the edited picture when editing begins, in ms."""
     refine: RefineConfig = field(default_factory=RefineConfig)
     """Objective of the W+ steps."""
+    emotion: str = "neutral"
+    """Emotion that the session begins in, one of `engine.speech.EMOTIONS`."""
+    intensity: float = 1.0
+    """Its intensity, 0...1."""
 
     def __post_init__(self) -> None:
         """Checks the ranges.
@@ -55,6 +59,7 @@ class DubConfig:
             raise BadInputError(f"effort is {self.effort}; expected 0 to 64 steps a frame")
         if not 0 <= self.fade_ms <= 5000:
             raise BadInputError(f"fade_ms is {self.fade_ms}; expected 0 to 5000")
+        emotion_shares(self.emotion, self.intensity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ class Dubber:
         )
         self._tracker: Final[Tracker] = create_tracker(self._config.tracker)
         self._speech: Final = (speech or load_speech_model()).stream()
+        self._speech.set_emotion(self._config.emotion, self._config.intensity, blend_s=0.0)
         self._waiting: Final[deque[VideoFrame]] = deque()
         self._state: Final = EditState()
         self._audio_ended = False
@@ -132,6 +138,19 @@ class Dubber:
     @effort.setter
     def effort(self, steps: int) -> None:
         self._effort = replace(self._config, effort=steps).effort
+
+    def set_emotion(self, name: str, intensity: float = 1.0, blend_s: float = BLEND_S) -> None:
+        """Change the emotion of the pictures to come, without a jump.
+
+        Args:
+            name: one of `engine.speech.EMOTIONS`.
+            intensity: 0...1.
+            blend_s: seconds until it is reached, 0...10.
+
+        Raises:
+            BadInputError: there is no such emotion, or a value is out of range.
+        """
+        self._speech.set_emotion(name, intensity, blend_s)
 
     def push_audio(self, chunk: AudioChunk) -> None:
         """Take the next piece of the dubbing speech: mono, 16 kHz.

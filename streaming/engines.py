@@ -1,7 +1,7 @@
 """What the commands and live sessions ask of the editing engine, and the engine itself behind it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -81,8 +81,10 @@ class Engine(Protocol):
     def load(self, path: Path) -> Profile:
         """Read a saved profile."""
 
-    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
-        """Begin a dub; effort None is the engine's default."""
+    def session(
+        self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
+    ) -> Session:
+        """Begin a dub in an emotion; effort None is the engine's default."""
 
     def features(self) -> Features:
         """What may be asked for."""
@@ -109,15 +111,17 @@ class LocalEngine:
         """Read a saved profile."""
         return SpeakerProfile.load(path)
 
-    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
-        """Begin a dub; effort None is the engine's default."""
+    def session(
+        self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
+    ) -> Session:
+        """Begin a dub in an emotion; effort None is the engine's default."""
         if not isinstance(profile, SpeakerProfile):
             raise ProfileError(f"got a {type(profile).__name__}, expected a profile that this engine has made or read")
-        config = DubConfig(tracker=tracker) if effort is None else DubConfig(effort=effort, tracker=tracker)
-        return Dubber(profile, config)
+        config = DubConfig(tracker=tracker, emotion=emotion, intensity=intensity)
+        return Dubber(profile, config if effort is None else replace(config, effort=effort))
 
     def features(self) -> Features:
-        """What may be asked for: the speech network has no emotions yet."""
+        """What may be asked for; live sessions stay neutral, they do not pass emotions on yet."""
         return Features(default_effort=DubConfig().effort, max_effort=8)
 
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:

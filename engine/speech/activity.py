@@ -1,8 +1,8 @@
 """Voice activity: when somebody speaks, and how far the mouth may leave its rest.
 
-Two witnesses must agree on each 20 ms: the WebRTC detector (what speech sounds like) and energy over a tracked noise
-floor. Their decisions open a gate with hysteresis in milliseconds. The gate hears a little ahead of its time, so it is
-open before the first sound; after the last one it holds, closes smoothly, and is exactly 0 from 200 ms on.
+Two witnesses must agree on each 20 ms: a detector of what speech sounds like (`detectors.py`) and energy over a tracked
+noise floor. Their decisions open a gate with hysteresis in milliseconds. The gate hears a little ahead of its time, so
+it is open before the first sound; after the last one it holds, closes smoothly, and is exactly 0 from 200 ms on.
 """
 
 from collections import deque
@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import webrtcvad
 from numpy.typing import NDArray
 
 from engine.errors import BadInputError
 from engine.speech.controls import FRAME_RATE
-from engine.speech.features import SAMPLE_RATE
+from engine.speech.detectors import DETECTORS, FRAME, VoiceDetector, create_detector
 
-FRAME: Final = SAMPLE_RATE // FRAME_RATE
-"""Samples of one decision (20 ms)."""
 FRAME_MS: Final = 1000 // FRAME_RATE
 """Milliseconds of one decision."""
 
@@ -27,8 +24,14 @@ FRAME_MS: Final = 1000 // FRAME_RATE
 class ActivityConfig:
     """Voice activity settings. Times are rounded to whole 20-ms frames."""
 
+    detector: str = "webrtc"
+    """What tells speech from other sound: "webrtc" (cheap) or "silero" (a network, far better in noise and music)."""
     aggressiveness: int = 2
-    """WebRTC detector mode, 0 (lenient) ... 3 (strict)."""
+    """Mode of the WebRTC detector, 0 (lenient) ... 3 (strict)."""
+    on_score: float = 0.5
+    """Score at which the silero detector begins to hear speech."""
+    off_score: float = 0.35
+    """Score below which it no longer does."""
     over_floor_db: float = 6.0
     """Energy over the noise floor that counts as sound."""
     quietest_db: float = -62.0
@@ -44,6 +47,12 @@ class ActivityConfig:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
+        if self.detector not in DETECTORS:
+            raise BadInputError(f"detector is {self.detector!r}, expected one of {', '.join(DETECTORS)}")
+        if not 0.0 <= self.off_score <= self.on_score <= 1.0:
+            raise BadInputError(
+                f"scores are {self.off_score}, {self.on_score}; expected 0 <= off_score <= on_score <= 1"
+            )
         if self.aggressiveness not in (0, 1, 2, 3):
             raise BadInputError(f"aggressiveness is {self.aggressiveness}, expected 0, 1, 2 or 3")
         for name in ("onset_ms", "hold_ms", "attack_ms", "release_ms"):
@@ -52,31 +61,31 @@ class ActivityConfig:
 
 
 class ActivityDetector:
-    """Decides for every 20 ms of a stream whether it holds speech."""
+    """Decides for every 20 ms of a stream whether it holds speech; the detector's own windows may delay decisions."""
 
     def __init__(self, config: ActivityConfig) -> None:
         """Starts with a noise floor of -50 dB that the first quiet moment corrects."""
         self._config = config
-        self._detector = webrtcvad.Vad(config.aggressiveness)
+        self._voice: VoiceDetector = create_detector(
+            config.detector, config.aggressiveness, config.on_score, config.off_score
+        )
         self._rest = np.zeros(0, np.float32)
         self._floor_db = -50.0
+        self._loud: deque[bool] = deque()
 
     def push(self, samples: NDArray[np.float32]) -> list[bool]:
-        """samples: [N] float32 in [-1, 1] -> the decisions of all frames that they complete."""
+        """samples: [N] float32 in [-1, 1] -> the decisions of all frames that they complete, in order."""
         joined = np.concatenate([self._rest, samples])
         count = len(joined) // FRAME
         self._rest = joined[count * FRAME :]
         frames = joined[: count * FRAME].reshape(count, FRAME)
         centred = frames - frames.mean(axis=1, keepdims=True)
         levels = 10.0 * np.log10(np.square(centred, dtype=np.float64).mean(axis=1) + 1e-12)
-        pcm = np.round(frames * 32767.0).astype("<i2")
-        decisions: list[bool] = []
-        for level, frame in zip(levels.tolist(), pcm, strict=True):
+        for level in levels.tolist():
             self._floor_db = min(max(level, -90.0), self._floor_db + 3.0 / FRAME_RATE)
-            loud = level > max(self._config.quietest_db, self._floor_db + self._config.over_floor_db)
-            voiced = self._detector.is_speech(frame.tobytes(), SAMPLE_RATE)
-            decisions.append(bool(loud and voiced))
-        return decisions
+            self._loud.append(level > max(self._config.quietest_db, self._floor_db + self._config.over_floor_db))
+        voiced = self._voice.push(frames)
+        return [self._loud.popleft() and speech for speech in voiced]
 
 
 class MouthGate:

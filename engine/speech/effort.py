@@ -24,8 +24,10 @@ EFFORT_SPREAD: Final = 0.97
 """Its standard deviation."""
 JAW_MEAN: Final = 0.129
 """Mean of the network's jaw control while somebody speaks."""
-JAW_SPREAD: Final = 0.076
+JAW_SPREAD: Final = 0.061
 """Its standard deviation."""
+WIDEST: Final = 0.6
+"""Jaw that is approached but never passed: 1.4 times that of an open vowel at usual effort."""
 _MOST: Final = 2.5
 """Largest factor on the jaw."""
 _JAW: Final = CONTROLS.index("jaw")
@@ -40,7 +42,7 @@ def open_by_effort(controls: NDArray[np.float32], effort: NDArray[np.float32]) -
         effort: [T] of the same frames, 10 dB over the running level (`features.effort`).
 
     Returns:
-        [T,CONTROLS] with another jaw, within 0 ... 1.
+        [T,CONTROLS] with another jaw, within 0 ... WIDEST.
     """
     if controls.ndim != 2 or controls.shape[1] != len(CONTROLS) or effort.shape != controls.shape[:1]:
         raise ShapeError(f"controls {controls.shape} and effort {effort.shape}; expected [T, {len(CONTROLS)}], [T]")
@@ -48,5 +50,5 @@ def open_by_effort(controls: NDArray[np.float32], effort: NDArray[np.float32]) -
     factor = np.clip(1.0 + JAW_SPREAD / JAW_MEAN * over, 0.0, _MOST)
     added = JAW_SPREAD * np.clip(over, -3.0, 3.0) * (1.0 - controls[:, _CLOSE])
     opened = np.array(controls, np.float32)
-    opened[:, _JAW] = np.clip(controls[:, _JAW] * factor + added, 0.0, 1.0)
+    opened[:, _JAW] = WIDEST * np.tanh(np.maximum(controls[:, _JAW] * factor + added, 0.0) / WIDEST)
     return opened

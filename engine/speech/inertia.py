@@ -1,8 +1,8 @@
 """Jaw and lips have mass: they follow what speech asks of them as a critically damped system does.
 
-Task dynamics (Saltzman and Munhall 1989) models articulators as critically damped springs of second order. The jaw is
-the slowest; closures of the lips are the fastest and pass unchanged. The filter is causal: it costs no look-ahead. It
-delays the jaw by twice its time constant, as muscles do: real lips lag the sounds that the network hears.
+Task dynamics (Saltzman and Munhall 1989) models articulators as critically damped springs of second order; the jaw is
+slower than the lips. The filter is causal: it costs no look-ahead. It delays the jaw by twice its time constant, as
+muscles do: real lips lag the sounds that the network hears.
 """
 
 from dataclasses import dataclass, field
@@ -17,11 +17,10 @@ from engine.speech.controls import CONTROLS, FRAME_RATE
 JAW_S: Final = 0.020
 """Time constant of the jaw (natural frequency 8 Hz)."""
 LIPS_S: Final = 0.015
-"""Time constant of rounding, spreading and of lips that bare the teeth (10.6 Hz)."""
+"""Time constant of the lips (10.6 Hz)."""
 
-_CONSTANTS: Final = {"jaw": JAW_S} | dict.fromkeys(("funnel", "pucker", "stretch", "lower_down", "upper_up"), LIPS_S)
 _SHARE: Final = np.array(
-    [1.0 - np.exp(-1.0 / FRAME_RATE / _CONSTANTS[name]) if name in _CONSTANTS else 1.0 for name in CONTROLS], np.float32
+    [1.0 - np.exp(-1.0 / FRAME_RATE / (JAW_S if name == "jaw" else LIPS_S)) for name in CONTROLS], np.float32
 )
 
 

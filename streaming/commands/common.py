@@ -84,3 +84,11 @@ def all_different(outputs: Sequence[Path]) -> None:
     for index, place in enumerate(places):
         if place in places[:index]:
             raise BadInputError(f"{outputs[index]}: given for two outputs, expected two names. Choose another for one.")
+
+
+def share(text: str) -> float:
+    """A share, 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected 0 to 1")
+    return value

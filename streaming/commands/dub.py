@@ -9,7 +9,8 @@ from engine.errors import BackendError
 from engine.evaluation import Collector, DlibJudge, EditedFrameLike, Judge, Report, peak_memory_mb
 from engine.evaluation.strips import StripMaker
 from engine.files import check_output, write_atomically
-from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different, steps
+from engine.speech.emotions import EMOTIONS
+from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different, share, steps
 from streaming.consent import require_consent
 from streaming.dubbing import Tally, dub_to_file
 from streaming.engines import Tracker
@@ -36,6 +37,10 @@ class Job:
     """Which network finds the landmarks."""
     measure: bool
     """Whether quality is measured."""
+    emotion: str = "neutral"
+    """Emotion of the face."""
+    intensity: float = 1.0
+    """Its intensity, 0 ... 1."""
     strip: StripMaker | None = None
     """Collects a before/after picture."""
 
@@ -51,6 +56,10 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--effort", type=steps, metavar="N", help="optimisation steps a picture (default: the engine's)"
     )
+    parser.add_argument(
+        "--emotion", choices=EMOTIONS, default="neutral", help="emotion of the mouth (default: neutral)"
+    )
+    parser.add_argument("--intensity", type=share, default=1.0, metavar="X", help="of the emotion, 0 to 1 (default: 1)")
     parser.add_argument("--loop", action="store_true", help="play the video back and forth until the speech ends")
     parser.add_argument("--report", type=Path, metavar="REPORT.json", help="measure quality and times, write them here")
     add_person(parser)
@@ -69,7 +78,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
     timeline = Timeline.plan(info, args.start, args.duration, sound.duration, args.loop)
     _warn_of_misfits(context, timeline, sound, args.loop)
     require_consent(args.consent, context.screen, context.stdin)
-    job = Job(timeline, sound, args.out, args.speaker, args.effort, args.tracker, measure=args.report is not None)
+    job = Job(
+        timeline, sound, args.out, args.speaker, args.effort, args.tracker, args.report is not None, args.emotion,
+        args.intensity,
+    )  # fmt: skip
     tally, measured = perform(job, context)
     values: dict[str, Any] = {"out": str(args.out), "seconds": round(timeline.seconds, 3), **tally.as_dict()}
     if measured is not None:
@@ -100,7 +112,7 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
             profile = context.engine.enroll(frames, "draft", job.tracker, report)
         if job.measure:
             collector = Collector(_find_judge(context), rest_opening=profile.rest_opening)
-        session = context.engine.session(profile, job.effort, job.tracker)
+        session = context.engine.session(profile, job.effort, job.tracker, job.emotion, job.intensity)
         tally = dub_to_file(session, timeline, job.sound, job.out, report, watch)
     _warn_of_untouched(context, tally)
     if collector is None:

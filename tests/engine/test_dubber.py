@@ -52,6 +52,7 @@ class ScriptedSpeech:
 
     def __init__(self) -> None:
         """No sound yet."""
+        self.moods: list[tuple[str, float, float]] = []
         self.samples = 0
         self.ended = False
 
@@ -67,6 +68,10 @@ class ScriptedSpeech:
     def push(self, samples: NDArray[np.float32]) -> None:
         """Count samples."""
         self.samples += len(samples)
+
+    def set_emotion(self, name: str, intensity: float, blend_s: float) -> None:
+        """Remember it."""
+        self.moods.append((name, intensity, blend_s))
 
     def end_input(self) -> None:
         """Remember it."""
@@ -204,6 +209,16 @@ def test_edit_fades_out_as_the_face_turns_away(session: Session) -> None:
 
 
 @pytest.mark.unit
+def test_a_session_begins_in_its_emotion_and_changes_it_by_blending(session: Session) -> None:
+    """At once at the start; in the time that is asked for later."""
+    dubber, _ = session([], DubConfig(emotion="happy", intensity=0.5))
+    dubber.set_emotion("sad")
+    dubber.set_emotion("angry", 0.3, blend_s=2.0)
+    speech: Any = dubber._speech
+    assert speech.moods == [("happy", 0.5, 0.0), ("sad", 1.0, 0.6), ("angry", 0.3, 2.0)]
+
+
+@pytest.mark.unit
 def test_speech_at_another_rate_is_refused(session: Session) -> None:
     """The message says what is expected."""
     dubber, _ = session([])
@@ -213,8 +228,10 @@ def test_speech_at_another_rate_is_refused(session: Session) -> None:
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("values", [{"effort": -1}, {"effort": 1000}, {"fade_ms": -1.0}])
-def test_settings_out_of_range_are_refused(values: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "values", [{"effort": -1}, {"effort": 1000}, {"fade_ms": -1.0}, {"intensity": 1.1}, {"emotion": "bored"}]
+)
+def test_settings_out_of_range_are_refused(values: dict[str, float | str]) -> None:
     """Each names the setting."""
     with pytest.raises(BadInputError, match=next(iter(values))):
         DubConfig(**values)  # type: ignore[arg-type]

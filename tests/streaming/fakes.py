@@ -84,6 +84,7 @@ class FakeEngine:
         self.generators: list[str] = []
         self.sessions: list[FakeSession] = []
         self.asked: list[tuple[int | None, Tracker]] = []
+        self.moods: list[tuple[str, float]] = []
 
     def enroll(
         self,
@@ -106,8 +107,11 @@ class FakeEngine:
     def load(self, path: Path) -> Profile:
         return FakeProfile(path.read_text())
 
-    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
+    def session(
+        self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
+    ) -> Session:
         self.asked.append((effort, tracker))
+        self.moods.append((emotion, intensity))
         self.sessions.append(FakeSession(self.reasons, 2 if effort is None else effort, self.interrupt_at))
         return self.sessions[-1]
 

@@ -63,7 +63,9 @@ class _Stopped(FakeSession):
 class _StoppedEngine(FakeEngine):
     """Gives a session that is stopped."""
 
-    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
+    def session(
+        self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
+    ) -> Session:
         return _Stopped({}, 1, None)
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.errors import ShapeError
 from engine.speech.controls import CONTROLS, activations
-from engine.speech.effort import EFFORT_MEAN, EFFORT_SPREAD, JAW_MEAN, JAW_SPREAD, open_by_effort
+from engine.speech.effort import EFFORT_MEAN, EFFORT_SPREAD, JAW_MEAN, JAW_SPREAD, WIDEST, open_by_effort
 from engine.speech.features import EFFORT_BANDS, FeatureState, extract
 from engine.speech.features import effort as effort_of
 
@@ -20,20 +21,25 @@ def controls(jaw: float, close: float = 0.0) -> np.ndarray[tuple[int, ...], np.d
     return rows
 
 
-def test_usual_effort_changes_nothing_and_more_opens() -> None:
+def soft(jaw: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """The jaw as its range bends it."""
+    return np.asarray(WIDEST * np.tanh(jaw / WIDEST))
+
+
+def test_usual_effort_changes_little_and_more_opens() -> None:
     """One spread above the mean scales by the jaw's own relative spread and adds one; below it the reverse."""
     effort = np.float32(EFFORT_MEAN) + np.array([-1, 0, 1], np.float32) * np.float32(EFFORT_SPREAD)
     jaw = open_by_effort(controls(0.2), effort)[:, JAW]
     share = JAW_SPREAD / JAW_MEAN
     expected = [0.2 * (1 - share) - JAW_SPREAD, 0.2, 0.2 * (1 + share) + JAW_SPREAD]
-    assert jaw == pytest.approx(np.maximum(expected, 0.0), rel=1e-5, abs=1e-7)
+    assert jaw == pytest.approx(soft(np.maximum(expected, 0.0)), rel=1e-5, abs=1e-7)
 
 
 def test_effort_opens_where_the_sound_asks_for_nothing_but_not_between_closed_lips() -> None:
     """The added part is held back by as much as the lips close."""
     loud = np.full(3, EFFORT_MEAN + EFFORT_SPREAD, np.float32)
-    assert open_by_effort(controls(0.0), loud)[:, JAW] == pytest.approx(JAW_SPREAD)
-    assert open_by_effort(controls(0.0, close=0.5), loud)[:, JAW] == pytest.approx(JAW_SPREAD / 2)
+    assert open_by_effort(controls(0.0), loud)[:, JAW] == pytest.approx(float(soft(JAW_SPREAD)))
+    assert open_by_effort(controls(0.0, close=0.5), loud)[:, JAW] == pytest.approx(float(soft(JAW_SPREAD / 2)))
     assert open_by_effort(controls(0.0, close=1.0), loud)[:, JAW].max() == 0.0
 
 
@@ -56,7 +62,9 @@ def test_closed_lips_stay_closed_however_loud() -> None:
 def test_jaw_stays_within_its_range() -> None:
     """Silence closes it, a shout opens it no farther than it goes."""
     assert open_by_effort(controls(0.2), np.full(3, -60, np.float32))[:, JAW].max() == 0.0
-    assert open_by_effort(controls(0.9), np.full(3, 60, np.float32))[:, JAW].max() == 1.0
+    assert open_by_effort(controls(0.9), np.full(3, 60, np.float32))[:, JAW].max() == pytest.approx(WIDEST, rel=1e-2)
+    usual = open_by_effort(controls(0.2), np.full(3, EFFORT_MEAN, np.float32))[0, JAW]
+    assert usual == pytest.approx(0.2, rel=0.05)
 
 
 def test_effort_is_the_level_of_the_second_and_third_formant() -> None:

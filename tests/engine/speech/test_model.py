@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech import SpeechModel, load_speech_model
-from engine.speech.controls import CONTROLS, FaceBasis
-from engine.speech.model import SHIPPED, save_speech_model
+from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis
+from engine.speech.model import SHIPPED, delay_within, look_ahead_ms, save_speech_model
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.whisper import WhisperEncoder
 
@@ -26,16 +26,16 @@ def _voice(seconds: float, level: float = 0.1) -> NDArray[np.float32]:
 
 def _basis() -> FaceBasis:
     rng = np.random.default_rng(0)
-    return FaceBasis(
-        rng.standard_normal((68, 3)).astype(np.float32), rng.standard_normal((len(CONTROLS), 68, 3)).astype(np.float32)
-    )
+    shapes = ((68, 3), (len(CONTROLS), 68, 3), (len(EXPRESSIONS), 68, 3))
+    rest, displacement, expression = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    return FaceBasis(rest, displacement, expression)
 
 
 @pytest.fixture(scope="module")
 def model() -> SpeechModel:
     torch.manual_seed(0)
     encoder = WhisperEncoder(width=384, heads=6, layers=1)
-    return SpeechModel(encoder, SpeechNet(NetworkConfig(content=16, width=24, memory=16)), _basis())
+    return SpeechModel(encoder, SpeechNet(NetworkConfig(content=16, width=24, memory=16, feeling=12)), _basis())
 
 
 @pytest.mark.unit
@@ -132,6 +132,60 @@ def test_at_interpolates_between_frames(model: SpeechModel) -> None:
 
 
 @pytest.mark.unit
+def test_an_emotion_moves_the_face_while_it_speaks_and_blends_in(model: SpeechModel) -> None:
+    neutral, happy = model.offline(_voice(2.0)), model.offline(_voice(2.0), "happy", 0.7)
+    difference = np.abs(happy.displacement - neutral.displacement).reshape(len(neutral.times), -1).max(axis=1)
+    speaking = np.flatnonzero(neutral.speaking > 0.99)
+    assert difference[speaking[-1]] > 0.01
+    assert np.abs(np.diff(difference[speaking])).max() < 0.2 * difference.max()
+    np.testing.assert_array_equal(happy.displacement[neutral.speaking == 0.0], 0.0)
+
+
+@pytest.mark.unit
+def test_the_emotion_changes_while_the_stream_runs(model: SpeechModel) -> None:
+    with model.stream() as stream, model.stream() as plain:
+        for stretch in range(6):
+            if stretch == 3:
+                stream.set_emotion("sad", 1.0, blend_s=0.2)
+            for each in (stream, plain):
+                each.push(_voice(0.5))
+        before, after = 1.0, 2.4
+        np.testing.assert_array_equal(stream.at(before).displacement, plain.at(before).displacement)
+        assert np.abs(stream.at(after).displacement - plain.at(after).displacement).max() > 0.01
+
+
+@pytest.mark.unit
+def test_what_is_no_emotion_is_refused_while_the_stream_goes_on(model: SpeechModel) -> None:
+    with model.stream() as stream:
+        for words in (("bored", 1.0, 0.5), ("happy", 1.5, 0.5), ("happy", 1.0, 99.0)):
+            with pytest.raises(BadInputError, match="expected"):
+                stream.set_emotion(*words)
+        stream.push(_voice(1.0))
+        assert stream.ready_until_s > 0.5
+
+
+@pytest.mark.unit
+def test_a_shorter_look_ahead_is_ready_sooner(model: SpeechModel) -> None:
+    short = SpeechModel(model.encoder, model.network, model.basis, delay=0)
+    long = SpeechModel(model.encoder, model.network, model.basis, delay=5)
+    assert (short.look_ahead_ms, long.look_ahead_ms) == (93, 193)
+    ready = []
+    for each in (short, long):
+        with each.stream() as stream:
+            stream.push(_voice(2.0))
+            ready.append(stream.ready_until_s)
+    assert ready[0] - ready[1] == pytest.approx(0.1, abs=1e-6)
+
+
+@pytest.mark.unit
+def test_the_delay_that_fits_a_look_ahead() -> None:
+    assert [delay_within(limit) for limit in (93, 112, 113, 120, 200)] == [0, 0, 1, 1, 5]
+    assert look_ahead_ms(1) == 113
+    with pytest.raises(BadInputError, match="at least 93"):
+        delay_within(40)
+
+
+@pytest.mark.unit
 def test_damaged_weights_say_so(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="not there"):
         load_speech_model(tmp_path / "none.safetensors")
@@ -145,7 +199,7 @@ def test_damaged_weights_say_so(tmp_path: Path) -> None:
 def test_written_weights_come_back(tmp_path: Path, weights: Callable[[str], Path]) -> None:
     weights("whisper-tiny-en")
     torch.manual_seed(1)
-    network = SpeechNet(NetworkConfig(content=16, width=24, memory=16))
+    network = SpeechNet(NetworkConfig(content=16, width=24, memory=16, feeling=12))
     path = tmp_path / "speech.safetensors"
     save_speech_model(path, network, _basis(), {"steps": "0"})
     loaded = load_speech_model(path)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ShapeError
 from engine.speech.controls import CONTROLS
-from engine.training.articulation import articulate, blend, loudness_db, speech_level_db
+from engine.training.articulation import articulate, blend, effort_db, speech_level_db
 from engine.training.visemes import UNKNOWN, VISEMES, VOWELS, letters, visemes_of
 from engine.training.voices import SILENCE, Phone
 
@@ -67,9 +67,9 @@ def test_level_of_the_recording_does_not_matter() -> None:
 
 
 def test_loudness_counts_frames_and_refuses_stereo() -> None:
-    assert loudness_db(np.zeros(3_300, np.float32), 11).shape == (11,)
+    assert effort_db(np.zeros(3_300, np.float32), 11).shape == (11,)
     with pytest.raises(ShapeError, match="mono"):
-        loudness_db(np.zeros((2, 100), np.float32), 1)
+        effort_db(np.zeros((2, 100), np.float32), 1)
 
 
 def test_the_level_leaves_pauses_out() -> None:

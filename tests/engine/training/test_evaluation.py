@@ -36,7 +36,7 @@ def model() -> SpeechModel:
     move = 0.05 * rng.standard_normal((len(CONTROLS), 68, 3))
     basis = FaceBasis(rng.standard_normal((68, 3)).astype(np.float32), move.astype(np.float32))
     encoder = WhisperEncoder(width=384, heads=6, layers=1)
-    return SpeechModel(encoder, SpeechNet(NetworkConfig(content=16, width=24, memory=16)), basis)
+    return SpeechModel(encoder, SpeechNet(NetworkConfig(content=16, width=24, memory=16, feeling=12)), basis)
 
 
 def test_figures_are_of_the_model_as_it_dubs(model: SpeechModel) -> None:

@@ -9,12 +9,13 @@ import torch
 
 from engine.errors import BadInputError, ShapeError
 from engine.speech.controls import CONTROLS, FaceBasis, activations
-from engine.speech.network import NetworkConfig, SpeechNet
+from engine.speech.emotions import emotion_shares
+from engine.speech.network import NetworkConfig
 from engine.speech.whisper import WhisperEncoder
-from engine.training import dsp, loop
+from engine.training import disentangle, dsp, loop
 from engine.training.augment import AugmentConfig, augment, change_speed
 from engine.training.config import TrainConfig, read_config
-from engine.training.dataset import Batch, Item, Pool, Sampler, build_pool
+from engine.training.dataset import Item, Pool, Sampler, build_pool
 from engine.training.evaluation import opening_of
 
 pytestmark = pytest.mark.unit
@@ -25,7 +26,8 @@ TINY = TrainConfig(
     window_s=1.0,
     segment_s=1.2,
     checkpoint_steps=3,
-    network=NetworkConfig(content=8, width=8, memory=8),
+    pairs=2,
+    network=NetworkConfig(content=8, width=8, memory=8, feeling=8),
 )
 
 
@@ -53,15 +55,29 @@ def _items() -> list[Item]:
     ]
 
 
-def test_a_run_learns(tmp_path: Path) -> None:
+def _pairs() -> Pool:
+    """Two pairs: the second row of each is the first with a shift that stands for the emotion."""
+    rng = np.random.default_rng(3)
+    controls = np.repeat(rng.random((2, 10, len(CONTROLS))), 10, axis=1).repeat(2, axis=0)
+    inputs = rng.standard_normal((2, 100, 390)).repeat(2, axis=0) * 0.1
+    inputs[1::2, :, 380:] += 1.0
+    shares = np.stack([emotion_shares(name) for name in ("neutral", "angry", "neutral", "angry")])
+    return Pool(inputs.astype(np.float16), controls.astype(np.float16), shares)
+
+
+def test_a_run_learns_and_writes_its_curves(tmp_path: Path) -> None:
     config = replace(TINY, steps=60, learning_rate=1e-2, input_noise=0.0)
     losses: list[float] = []
-    loop.train(_pool(), _basis(), config, tmp_path, lambda text, share: losses.append(float(text.split()[3])))
+    loop.train(_pool(), _pairs(), _basis(), config, tmp_path, lambda text, share: losses.append(float(text.split()[3])))
     assert losses[-1] < 0.7 * losses[0]
+    (log,) = tmp_path.glob("events.out.tfevents.*")
+    assert log.read_bytes().count(b"rebuilt") == 60
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = loop.train(_pool(), _basis(), TINY, tmp_path / "whole")
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, paired: bool) -> None:
+    pairs = _pairs() if paired else None
+    whole = loop.train(_pool(), pairs, _basis(), TINY, tmp_path / "whole")
 
     class _Stop(Exception):
         pass
@@ -71,33 +87,32 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
             raise _Stop
 
     with pytest.raises(_Stop):
-        loop.train(_pool(), _basis(), TINY, tmp_path / "cut", stop)
-    resumed = loop.train(_pool(), _basis(), TINY, tmp_path / "cut")
+        loop.train(_pool(), pairs, _basis(), TINY, tmp_path / "cut", stop)
+    resumed = loop.train(_pool(), pairs, _basis(), TINY, tmp_path / "cut")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    loop.train(_pool(), _basis(), TINY, tmp_path)
+    loop.train(_pool(), None, _basis(), TINY, tmp_path)
+    other = replace(TINY, network=NetworkConfig(content=9, width=8, memory=8, feeling=8))
     with pytest.raises(BadInputError, match="begin anew"):
-        loop.train(_pool(), _basis(), replace(TINY, network=NetworkConfig(content=9, width=8, memory=8)), tmp_path)
+        loop.train(_pool(), None, _basis(), other, tmp_path)
 
 
 def test_activations_of_training_and_product_agree() -> None:
     controls = np.random.default_rng(0).random((5, len(CONTROLS))).astype(np.float32)
-    torch.testing.assert_close(loop.activations(torch.from_numpy(controls)), torch.from_numpy(activations(controls)))
+    torch.testing.assert_close(
+        disentangle.activations(torch.from_numpy(controls)), torch.from_numpy(activations(controls))
+    )
 
 
-def test_the_answer_is_read_late() -> None:
-    config = replace(TINY.network, delay=3)
-    network = SpeechNet(config).eval()
-    objective = loop.Objective(_basis())
-    inputs = torch.randn(1, 50, 390)
-    with torch.inference_mode():
-        answer = network(inputs, network.initial_state())
-        wanted = torch.cat([answer[:, 3:], torch.rand(1, 3, len(CONTROLS))], dim=1)
-        losses = loop.losses_of(network, Batch(inputs, wanted), objective)
-    assert losses.total(TINY).item() == pytest.approx(0.0, abs=1e-9)
+def test_windows_of_a_pair_are_of_the_same_time() -> None:
+    batch = _pairs().pair_batch(3, 20, np.random.default_rng(0))
+    torch.testing.assert_close(batch.controls[:3], batch.controls[3:])
+    torch.testing.assert_close(batch.inputs[:3, :, :380], batch.inputs[3:, :, :380])
+    assert batch.shares[:3, 0].tolist() == [1.0] * 3
+    assert batch.shares[3:, 0].tolist() == [0.0] * 3
 
 
 def test_rate_warms_up_and_ends_at_zero() -> None:

@@ -84,6 +84,32 @@ def test_a_profile_effort_and_tracker_reach_the_engine(video: Path, speech: Path
     assert done.values["effort"] == {"5": 25}
 
 
+@pytest.mark.parametrize(
+    ("words", "mood"),
+    [
+        ((), ("neutral", 1.0)),
+        (("--emotion", "happy"), ("happy", 1.0)),
+        (("--emotion", "sad", "--intensity", 0.4), ("sad", 0.4)),
+    ],
+)
+def test_an_emotion_and_its_intensity_reach_the_engine(
+    video: Path, speech: Path, out: Path, words: tuple[object, ...], mood: tuple[str, float]
+) -> None:
+    engine = FakeEngine()
+    assert livedub("dub", video, "--audio", speech, "-o", out, *words, "--consent", engine=engine).status == 0
+    assert engine.moods == [mood]
+
+
+@pytest.mark.parametrize("words", [("--emotion", "bored"), ("--intensity", 1.5), ("--intensity", -1)])
+def test_what_is_no_emotion_is_refused_before_any_work(
+    video: Path, speech: Path, out: Path, words: tuple[object, ...]
+) -> None:
+    engine = FakeEngine()
+    with pytest.raises(SystemExit):
+        livedub("dub", video, "--audio", speech, "-o", out, *words, "--consent", engine=engine)
+    assert engine.enrolled == []
+
+
 def test_longer_speech_is_cut_with_a_warning(video: Path, out: Path, tmp_path: Path) -> None:
     speech = make_wav(tmp_path / "long.wav", tone(1.8, 16000), 16000)
     engine = FakeEngine()

@@ -1,0 +1,178 @@
+"""Losses of the audio-to-landmark network, cross-reconstruction among them.
+
+A pair is the same content in two emotions, frame by frame. Content of one and emotion of the other must rebuild the
+other's features (four terms: both selves, both crossings), and give the other's landmarks; the content codes of a pair
+must be equal; the emotion must be named. The decoder that rebuilds features is needed in training only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.speech.controls import CONTROLS, FaceBasis
+from engine.speech.network import DELAYS, Heard, NetworkConfig, SpeechNet
+from engine.training.config import TrainConfig
+from engine.training.dataset import Batch
+from engine.training.expressions import expression_of
+
+_JAW, _CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")
+_UNIT = 20.0
+_NAMING_FROM = 50
+
+
+def activations(controls: Tensor) -> Tensor:
+    """[..., CONTROLS] controls -> face-unit activations: closing takes back the jaw's own opening."""
+    parts = list(controls.unbind(-1))
+    parts[_CLOSE] = parts[_CLOSE] * parts[_JAW]
+    return torch.stack(parts, dim=-1)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The terms of one step, unweighted."""
+
+    landmarks: Tensor
+    """Squared error of jaw and mouth points, in units of 0.05 inter-ocular distances."""
+    opening: Tensor
+    """Squared error of the inner-lip opening."""
+    velocity: Tensor
+    """Squared error of frame-to-frame differences."""
+    closure: Tensor
+    """Squared opening where lips should close."""
+
+    def total(self, config: TrainConfig) -> Tensor:
+        """The weighted sum."""
+        return (
+            self.landmarks
+            + config.opening_weight * self.opening
+            + config.velocity_weight * self.velocity
+            + config.closure_weight * self.closure
+        )
+
+
+class Objective(nn.Module):
+    """Errors of landmarks, opening, velocity and closures, in units of 0.05 inter-ocular distances."""
+
+    def __init__(self, basis: FaceBasis) -> None:
+        """Takes the landmarks that the controls move; only jaw and mouth count, and for expressions all points."""
+        super().__init__()
+        moving = torch.from_numpy(basis.displacement[:, list(range(4, 13)) + list(range(48, 68))])
+        opening = torch.from_numpy(basis.displacement[:, 66] - basis.displacement[:, 62])[:, 1]
+        self.register_buffer("moving", moving.reshape(len(CONTROLS), -1) * _UNIT)
+        self.register_buffer("opening", opening * _UNIT)
+        self.register_buffer("faces", torch.from_numpy(basis.expression).flatten(1) * _UNIT)
+
+    def forward(self, predicted: Tensor, wanted: Tensor) -> Losses:
+        """predicted, wanted: [B, T, CONTROLS] controls."""
+        active = activations(predicted)
+        difference = active - activations(wanted)
+        points = difference @ self.get_buffer("moving")
+        gap = difference @ self.get_buffer("opening")
+        closing = wanted[:, :, _CLOSE]
+        open_lips = functional.relu(active @ self.get_buffer("opening"))
+        return Losses(
+            points.square().mean(),
+            gap.square().mean(),
+            (points[:, 1:] - points[:, :-1]).square().mean(),
+            (closing * open_lips.square()).sum() / (closing.sum() + 1.0),
+        )
+
+    def delayed(self, predicted: Tensor, wanted: Tensor, delays: Sequence[int] = DELAYS) -> Losses:
+        """predicted: [B, T, DELAYS, CONTROLS] answers of all delays; the mean of the losses of `delays`."""
+        rows = [self._late(predicted[:, :, DELAYS.index(delay)], wanted, delay) for delay in delays]
+        parts = zip(*((row.landmarks, row.opening, row.velocity, row.closure) for row in rows), strict=True)
+        return Losses(*(torch.stack(part).mean() for part in parts))
+
+    def _late(self, predicted: Tensor, wanted: Tensor, delay: int) -> Losses:
+        """The answer for frame t is read `delay` frames later."""
+        return cast(Losses, self(predicted[:, delay:], wanted[:, : wanted.shape[1] - delay]))
+
+    def expression_error(self, predicted: Tensor, shares: Tensor) -> Tensor:
+        """Squared error of the points that expressions move; predicted: [B, T, EXPRESSIONS], shares: [B, EMOTIONS]."""
+        wanted = torch.from_numpy(expression_of(shares.numpy()))[:, None]
+        return ((predicted - wanted) @ self.get_buffer("faces")).square().mean() * 10.0
+
+
+class Decoder(nn.Module):
+    """Content code and emotion code back to the normalised features; in training only."""
+
+    def __init__(self, config: NetworkConfig, width: int = 192) -> None:
+        """Random weights."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(config.content + config.emotion, width), nn.GELU(), nn.Linear(width, config.inputs)
+        )
+
+    def forward(self, content: Tensor, code: Tensor) -> Tensor:
+        """content: [B, T, content], code: [B, T, emotion] -> features [B, T, inputs]."""
+        return cast(Tensor, self.layers(torch.cat([content, code], dim=2)))
+
+
+def _swap(rows: Tensor, pairs: int) -> Tensor:
+    """Rows of 2 P matching pairs, each in its partner's place."""
+    return torch.cat([rows[pairs:], rows[:pairs]])
+
+
+def step_losses(
+    network: SpeechNet,
+    decoder: Decoder,
+    objective: Objective,
+    batch: Batch,
+    pairs: int,
+    config: TrainConfig,
+    step: int = 0,
+) -> dict[str, Tensor]:
+    """Weighted losses of a batch whose last 2 `pairs` rows are pairs; their sum is minimised.
+
+    The predictor is given the heard emotion in every fourth row and the true one in the others. The default delay
+    counts in every step, the others by turns.
+    """
+    delays = sorted({config.network.delay, DELAYS[step % len(DELAYS)]})
+    size, frames = batch.inputs.shape[:2]
+    state = network.initial_state(size)
+    heard, felt = network.hear(batch.inputs), network.feel(batch.inputs, state)
+    true = batch.shares[:, None].expand(-1, frames, -1)
+    told = (torch.arange(size) % 4 != 0)[:, None, None]
+    code = network.emotion_code(torch.where(told, true, felt.exp()))
+    answer = network.predict(heard, code, state)
+    naming = -(true * felt)[:, min(_NAMING_FROM, frames // 2) :].sum(dim=2).mean()
+    losses = {
+        "lips": objective.delayed(answer.controls, batch.controls, delays).total(config),
+        "expression": config.expression_weight * objective.expression_error(answer.expression, batch.shares),
+        "naming": config.naming_weight * naming,
+    }
+    if pairs and config.cross_weight > 0:
+        losses |= _pair_losses(network, decoder, objective, (heard, felt), batch, pairs, config, delays)
+    return losses
+
+
+def _pair_losses(
+    network: SpeechNet,
+    decoder: Decoder,
+    objective: Objective,
+    listened: tuple[Heard, Tensor],
+    batch: Batch,
+    pairs: int,
+    config: TrainConfig,
+    delays: Sequence[int],
+) -> dict[str, Tensor]:
+    rows = slice(len(batch.inputs) - 2 * pairs, None)
+    heard, felt = listened
+    content, side = heard.content[rows], heard.side[rows]
+    features = network.normal(batch.inputs[rows]).detach()
+    own = network.emotion_code(felt[rows].exp())
+    rebuilt = [(decoder(content, own), features), (decoder(content, _swap(own, pairs)), _swap(features, pairs))]
+    spread = content.detach().var().clamp(min=1e-4)
+    true = _swap(batch.shares[rows], pairs)
+    told = network.emotion_code(true[:, None].expand(-1, content.shape[1], -1))
+    crossed = network.predict(Heard(content, side), told, network.initial_state(2 * pairs))
+    wanted = _swap(batch.controls[rows], pairs)
+    return {
+        "rebuilt": config.cross_weight * torch.stack([(a - b).square().mean() for a, b in rebuilt]).mean(),
+        "content": config.content_weight * (content - _swap(content, pairs)).square().mean() / spread,
+        "crossed": 0.5 * objective.delayed(crossed.controls, wanted, delays).total(config),
+    }
