@@ -142,7 +142,7 @@ class FrameEditor:
             face: what the tracker says of it.
             displacement: [68,3] what speech asks, head frame, IOD.
             strength: 0...1, cross-fade of the edit with the frame.
-            effort: 0: predicted; 1: corrected once by the mouth's measured error; n: n - 1 W+ steps after that.
+            effort: 0: predicted; 1: corrected by the mouth's measured error; n: n - 1 W+ steps after that.
             state: carried from frame to frame.
         """
         times: dict[str, float] = {}

@@ -106,7 +106,7 @@ def collect(frames: Iterable[VideoFrame], parts: EnrolParts, report: Report) -> 
     """
     kept: list[_Seen] = []
     reasons: dict[str, int] = {}
-    stride, count = 1, 0
+    stride, sample_stride, count = 1, 1, 0
     for index, frame in enumerate(frames):
         rgb = frame.rgb()
         result = parts.tracker.track(rgb, frame.seconds)
@@ -120,11 +120,12 @@ def collect(frames: Iterable[VideoFrame], parts: EnrolParts, report: Report) -> 
             picture = ((region_picture(rgb, observation, REGION.top, REGION.left, size)[0] + 1) * 127.5).round()
             side = parts.generator.coarse_resolution
             coarse = crop_from_rgb(rgb, quad_transform(result.face.quad, side)[0], side) * 2 - 1
-            sample = Sample(rgb, result.face, observation)
+            sample = Sample(rgb, result.face, observation) if count % sample_stride == 0 else None
             kept.append(_Seen(observation, picture.clamp(0, 255).to(torch.uint8), coarse, sample))
             if len(kept) > _STORED:
                 kept, stride = kept[::2], stride * 2
-            kept = _thin_samples(kept)
+            kept, thinned = _thin_samples(kept)
+            sample_stride *= 2 if thinned else 1
         count += 1
     if count < _LEAST_FRAMES:
         seen = ", ".join(f"{reason}: {n}" for reason, n in sorted(reasons.items())) or "no pictures at all"
@@ -135,20 +136,20 @@ def collect(frames: Iterable[VideoFrame], parts: EnrolParts, report: Report) -> 
     return kept, reasons
 
 
-def _thin_samples(kept: list[_Seen]) -> list[_Seen]:
-    """Whole frames are large: keep few of them, evenly spaced."""
+def _thin_samples(kept: list[_Seen]) -> tuple[list[_Seen], bool]:
+    """Whole frames are large: of too many, every second one is let go. Gives what is kept, and whether any went."""
     held = [i for i, item in enumerate(kept) if item.sample is not None]
     if len(held) <= 2 * _CALIBRATION_FRAMES:
-        return kept
+        return kept, False
     drop = set(held[1::2])
-    return [replace(item, sample=None) if i in drop else item for i, item in enumerate(kept)]
+    return [replace(item, sample=None) if i in drop else item for i, item in enumerate(kept)], True
 
 
 def choose(rows: NDArray[np.float64], count: int, first: int) -> list[int]:
     """Indices of `count` rows of [N,D] that are far from one another, `first` among them (Gonzalez 1985)."""
     chosen = [first]
     nearest = ((rows - rows[first]) ** 2).sum(1)
-    while len(chosen) < min(count, len(rows)):
+    while len(chosen) < min(count, len(rows)) and nearest.max() > 0:
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, ((rows - rows[chosen[-1]]) ** 2).sum(1))
     return chosen
@@ -250,7 +251,9 @@ def _first_slopes(features: int, directions: tuple[Tensor, Tensor]) -> Tensor:
 
 def _calibrated(profile: SpeakerProfile, parts: EnrolParts, seen: list[_Seen], report: Report) -> SpeakerProfile:
     """Measure how the picture answers, and how sharp it is."""
-    samples = [item.sample for item in seen if item.sample is not None][::2][:_CALIBRATION_FRAMES]
+    held = [item.sample for item in seen if item.sample is not None]
+    spread = np.linspace(0, len(held) - 1, min(_CALIBRATION_FRAMES, len(held))).round().astype(int)
+    samples = [held[i] for i in spread]
     renderer = SpeakerRenderer(profile, parts.generator)
     response, at_zero = measure_response(
         renderer, parts.mesh, samples, lambda done, total: report("measuring the mouth", done, total)

@@ -162,7 +162,6 @@ def test_few_whole_frames_are_held(perceptual: PerceptualLoss, count: int) -> No
     assert held[0] == 0
 
 
-@pytest.mark.xfail(reason="thinning again and again leaves the frames of the clip's end", strict=True)
 def test_whole_frames_are_spread_over_the_clip(perceptual: PerceptualLoss) -> None:
     held = held_of(perceptual, 45)
     assert max(np.diff(held)) <= 45 // 4
