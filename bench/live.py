@@ -36,6 +36,8 @@ from streaming.server.app import Server
 from streaming.server.settings import PRESENTER, ServerSettings
 
 OUT: Final = Path(__file__).with_name("results") / "live.json"
+_PLAIN: Final = 6.0
+"""Largest standard deviation of a painted band after coding."""
 PROFILE: Final = DEMO_DATA / "presenter.safetensors"
 
 
@@ -202,15 +204,17 @@ def av_offset_ms(
 ) -> float:
     """How much earlier sound is than its pictures, in ms: + = sound early.
 
-    The pictures must be as bright as the voice is loud (root mean square over 20 ms) at their time. The offset is the
-    shift within +-150 ms at which brightness and loudness agree best.
+    Pictures that are not painted (they passed through) are left out. The others must be as bright as the voice is loud
+    (root mean square over 20 ms) at their time. The offset is the shift within +-150 ms at which brightness and
+    loudness agree best.
 
     Args:
         pictures: (time in s, [H,W] luma) of each picture.
         sounds: (time in s, [N] mono at 48 kHz) of each piece; what is missing counts as silence.
     """
-    times = np.asarray([at for at, _ in pictures])
-    bright = np.asarray([float(luma[luma.shape[0] // 4 : luma.shape[0] // 2].mean()) for _, luma in pictures])
+    bands = [(at, luma[luma.shape[0] // 4 : luma.shape[0] // 2]) for at, luma in pictures]
+    painted = [(at, float(band.mean())) for at, band in bands if band.std() < _PLAIN]
+    times, bright = np.asarray([at for at, _ in painted]), np.asarray([level for _, level in painted])
     begin, end = sounds[0][0], sounds[-1][0]
     sound = np.zeros(round((end - begin) * SOUND_RATE) + len(sounds[-1][1]))
     for at, samples in sounds:

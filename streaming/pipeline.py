@@ -57,11 +57,11 @@ class PipelineConfig:
 
 
 def fitting_delay_ms(look_ahead_ms: float, edit_ms: float) -> int:
-    """A delay that holds three edits in a row beside the voice's look-ahead, the encoder and 60 ms of uneven arrival.
+    """A delay that holds three edits in a row beside the voice's look-ahead, the encoder and 200 ms of unevenness.
 
     Two are needed: a picture waits for the one before it. The third is for a computer that does other things as well.
     """
-    wanted = look_ahead_ms + 3 * edit_ms + LEAD_MS + 60
+    wanted = look_ahead_ms + 3 * edit_ms + LEAD_MS + 200
     return int(min(MAX_MEASURED_MS, max(MIN_DELAY_MS, -(-wanted // 20) * 20)))
 
 

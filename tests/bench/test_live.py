@@ -22,7 +22,8 @@ def test_a_timecode_survives_the_encoder(milliseconds: int, counter: int) -> Non
     assert read_stamp(luma) == (milliseconds, counter)
     grey = np.full((240, 320), 128, np.uint8)
     frame = VideoFrame((luma, grey, grey), "420", 8, "bt709", False, 0, VIDEO_TIME_BASE)
-    shown = decoded([PictureEncoder("H264", hardware=False).encode(frame, key=True)])[0].to_ndarray()[:480]
+    picture = decoded([PictureEncoder("H264", hardware=False).encode(frame, key=True)])[0]
+    shown = np.asarray(picture.to_ndarray()[:480], np.uint8)
     assert read_stamp(shown) == (milliseconds, counter)
 
 

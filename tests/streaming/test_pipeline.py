@@ -295,8 +295,9 @@ def test_a_delay_that_cannot_be_is_refused() -> None:
     for delay in (0, 190, 410, 20_000):
         with pytest.raises(BadInputError, match="multiple of 20"):
             PipelineConfig(delay)
-    assert fitting_delay_ms(150, 300) == 1160
-    assert fitting_delay_ms(0, 0) == 200
+    assert fitting_delay_ms(150, 300) == 1300
+    assert fitting_delay_ms(0, 0) == 240
+    assert fitting_delay_ms(150, 5000) == 4000
 
 
 def test_an_effort_that_does_not_fit_the_delay_is_lowered_and_tried_again_when_it_fits() -> None:
