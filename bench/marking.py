@@ -112,7 +112,9 @@ class MarkingEngine:
         """Any file is a profile."""
         return MarkingProfile()
 
-    def session(self, profile: Profile, effort: int | None, tracker: Tracker) -> Session:
+    def session(
+        self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
+    ) -> Session:
         """A session for files."""
         return MarkingSession(self._cost_ms)
 
