@@ -74,7 +74,7 @@ async def sync_slow(seconds: float) -> dict[str, Any]:
 async def _sync(seconds: float, cost_ms: float, delay_ms: int | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         voice = write_wav(Path(folder) / "voice.wav", swelling(60))
-        config = SessionConfig(SourceSpec("presenter"), VoiceSpec("file", voice), PROFILE, PRESENTER, None, delay_ms)
+        config = SessionConfig(SourceSpec("presenter"), VoiceSpec("file", voice), PROFILE, PRESENTER, delay_ms=delay_ms)
         async with _session(MarkingEngine(cost_ms), config) as (session, url):
             async with watching(url) as got:
                 await asyncio.sleep(seconds)
@@ -93,7 +93,7 @@ async def _sync(seconds: float, cost_ms: float, delay_ms: int | None) -> dict[st
 async def camera(seconds: float) -> dict[str, Any]:
     """A camera of 640 x 480 at 25 pictures a second, an engine of 10 ms."""
     clock = LoopClock()
-    config = SessionConfig(SourceSpec("whip"), VoiceSpec("whip"), PROFILE, PRESENTER, None, None)
+    config = SessionConfig(SourceSpec("whip"), VoiceSpec("whip"), PROFILE, PRESENTER)
     async with _session(MarkingEngine(10.0), config, wait=False) as (session, url):
         peer = RTCPeerConnection(NO_SERVERS)
         across = np.linspace(60, 180, 640, dtype=np.uint8)

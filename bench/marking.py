@@ -47,6 +47,10 @@ class MarkingSession:
         self._voice, self._before = np.zeros(0, np.float32), 0
         self._waiting: deque[VideoFrame] = deque()
 
+    def set_emotion(self, name: str, intensity: float = 1.0) -> None:
+        """It has none."""
+        raise BadInputError(f"emotion {name}: a measuring engine has none")
+
     def push_audio(self, chunk: AudioChunk) -> None:
         """Hear voice."""
         self._voice = np.concatenate([self._voice, chunk.samples])

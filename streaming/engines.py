@@ -13,7 +13,7 @@ from engine.editing.profile import SpeakerProfile
 from engine.errors import ProfileError
 from engine.generators.library import DEFAULT
 from engine.media import VideoFrame
-from engine.speech import load_speech_model
+from engine.speech import EMOTIONS, load_speech_model
 from streaming.dubbing import Session
 from streaming.screen import Report
 
@@ -53,6 +53,9 @@ class LiveSession(Session, Protocol):
 
     effort: int
     """Optimisation steps of the next picture."""
+
+    def set_emotion(self, name: str, intensity: float = 1.0) -> None:
+        """Change the emotion of the pictures to come, without a jump."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ class LocalEngine:
         return Dubber(profile, config if effort is None else replace(config, effort=effort))
 
     def features(self) -> Features:
-        """What may be asked for; live sessions stay neutral, they do not pass emotions on yet."""
-        return Features(default_effort=DubConfig().effort, max_effort=8)
+        """What may be asked for."""
+        return Features(default_effort=DubConfig().effort, max_effort=8, emotions=EMOTIONS)
 
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
         """Begin a live dub."""

@@ -131,4 +131,4 @@ def _first_session(args: argparse.Namespace, settings: "ServerSettings", context
     voice = VoiceSpec("presenter") if args.audio is None else VoiceSpec("file", path=args.audio)
     speaker = list(settings.speakers)[-1]
     effort = None if args.effort is None else checked_effort(args.effort, context.engine.features())
-    return SessionConfig(source, voice, settings.speakers[speaker], speaker, effort, args.delay)
+    return SessionConfig(source, voice, settings.speakers[speaker], speaker, effort, delay_ms=args.delay)

@@ -53,6 +53,7 @@ class LiveDub:
         self._next_block: int | None = None
         self._zero = 0
         self._fed = 0
+        self._last_ticks = -1
         self._sources: deque[VideoFrame] = deque()
 
     def feed(self, blocks: Sequence[SoundBlock], frame: VideoFrame | None, effort: int | None = None) -> DubOutcome:
@@ -68,7 +69,8 @@ class LiveDub:
         if frame is not None:
             self._sources.append(frame)
             ticks = frame.pts - round(Fraction(self._zero, 10**9) / frame.time_base)
-            self.session.push_video(replace(frame, pts=max(0, ticks)))
+            self._last_ticks = max(ticks, self._last_ticks + 1)
+            self.session.push_video(replace(frame, pts=self._last_ticks))
         for done in self.session.ready():
             source = self._sources.popleft()
             finished = replace(done.frame, pts=source.pts) if done.edited else source
@@ -86,9 +88,11 @@ class LiveDub:
         self.session.push_audio(AudioChunk(silent, ENGINE_RATE, self._fed, Fraction(1, ENGINE_RATE)))
         self._fed += len(silent)
         times = []
+        tick = round(Fraction(1, 25) / frame.time_base)
         for index in range(edits):
+            self._last_ticks = index * tick
             begin = time.perf_counter()
-            self.session.push_video(replace(frame, pts=index * 40, time_base=Fraction(1, 1000)))
+            self.session.push_video(replace(frame, pts=self._last_ticks))
             self.session.ready()
             times.append((time.perf_counter() - begin) * 1000)
         return sorted(times)[len(times) // 2]

@@ -62,6 +62,10 @@ class SessionConfig:
     """Its name."""
     effort: int | None = None
     """Optimisation steps a picture; None: the engine's default."""
+    emotion: str | None = None
+    """Emotion of the dub; None: the engine's neutral."""
+    intensity: float = 1.0
+    """How strong the emotion is, 0 to 1."""
     delay_ms: int | None = None
     """From media time to the viewers; None: measured on the first picture."""
 
@@ -277,6 +281,13 @@ class LiveDubSession:
         if self._dub is not None:
             self._dub.wanted_effort = effort
 
+    async def set_emotion(self, emotion: str, intensity: float) -> None:
+        """Change the emotion of the pictures to come; the engine blends it in."""
+        self.config = replace(self.config, emotion=emotion, intensity=intensity)
+        dub = self._dub
+        if dub is not None:
+            await self._around.compute.run(lambda: dub.session.set_emotion(emotion, intensity))
+
     async def set_voice(self, spec: VoiceSpec) -> None:
         """Change the dubbing voice.
 
@@ -305,6 +316,8 @@ class LiveDubSession:
             "voice": self.config.voice.kind,
             "speaker": self.config.speaker,
             "effort": self.config.effort,
+            "emotion": self.config.emotion,
+            "intensity": self.config.intensity,
             "viewers": len(self.viewers),
             "publishers": len(self.publishers),
             "encoders": {f"{codec} {view}": hub.encoder.name for (codec, view), hub in self._hubs.items()},
@@ -368,6 +381,8 @@ class LiveDubSession:
         config, engine = self.config, self._around.engine
         opened = await self._around.compute.run(lambda: engine.live(engine.load(config.profile), config.effort))
         self._dub = LiveDub(opened.session, opened.look_ahead_ms)
+        if self.config.emotion is not None:
+            await self.set_emotion(self.config.emotion, self.config.intensity)
         return self._dub
 
     def _resized(self) -> None:

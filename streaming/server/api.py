@@ -128,13 +128,17 @@ class Api:
         return web.json_response(self._session(request).as_dict())
 
     async def change(self, request: web.Request) -> web.Response:
-        """Change effort or voice of a running session."""
+        """Change effort, emotion, intensity or voice of a running session."""
         session = self._session(request)
-        effort, voice = bodies.changes(await _json(request), self._features, self._uploads.path)
-        if voice is not None:
-            await session.set_voice(voice)
-        if effort is not None:
-            session.set_effort(effort)
+        wanted = bodies.changes(await _json(request), self._features, self._uploads.path)
+        if wanted.voice is not None:
+            await session.set_voice(wanted.voice)
+        if wanted.effort is not None:
+            session.set_effort(wanted.effort)
+        emotion = wanted.emotion or session.config.emotion or next(iter(self._features.emotions), None)
+        if emotion is not None and (wanted.emotion, wanted.intensity) != (None, None):
+            intensity = session.config.intensity if wanted.intensity is None else wanted.intensity
+            await session.set_emotion(emotion, intensity)
         return web.json_response(session.as_dict())
 
     async def delete(self, request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """Reading what callers ask for: every key is checked, unknown ones are errors, messages are plain."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
@@ -23,7 +24,9 @@ def session_config(body: Any, speakers: Mapping[str, Path], features: Features, 
     Raises:
         BadInputError: something is missing, unknown or out of range.
     """
-    asked = _object(body, "session", ("source", "voice", "speaker", "effort", "delay_ms", "consent"))
+    asked = _object(
+        body, "session", ("source", "voice", "speaker", "effort", "emotion", "intensity", "delay_ms", "consent")
+    )
     source = source_spec(asked.get("source", {"kind": "presenter"}), uploads)
     if source.is_of_a_person and asked.get("consent") is not True:
         raise BadInputError(
@@ -43,6 +46,8 @@ def session_config(body: Any, speakers: Mapping[str, Path], features: Features, 
         speakers[speaker],
         speaker,
         None if effort is None else checked_effort(effort, features),
+        None if asked.get("emotion") is None else checked_emotion(asked["emotion"], features),
+        checked_intensity(asked.get("intensity", 1.0)),
         delay,
     )
 
@@ -73,13 +78,47 @@ def voice_spec(body: Any, uploads: Uploads) -> VoiceSpec:
     return VoiceSpec(kind, path, repeat)
 
 
-def changes(body: Any, features: Features, uploads: Uploads) -> tuple[int | None, VoiceSpec | None]:
-    """What is to change in a session: effort, voice; None: stays."""
-    asked = _object(body, "changes", ("effort", "voice"))
+@dataclass(frozen=True)
+class Changes:
+    """What is to change in a session; None: stays."""
+
+    effort: int | None
+    """Optimisation steps a picture."""
+    emotion: str | None
+    """Emotion of the dub."""
+    intensity: float | None
+    """How strong it is."""
+    voice: VoiceSpec | None
+    """The dubbing voice."""
+
+
+def changes(body: Any, features: Features, uploads: Uploads) -> Changes:
+    """What is to change in a session.
+
+    Raises:
+        BadInputError: nothing is, or something is unknown or out of range.
+    """
+    asked = _object(body, "changes", ("effort", "emotion", "intensity", "voice"))
     if not asked:
-        raise BadInputError("changes: got none; expected effort or voice")
-    effort = checked_effort(asked["effort"], features) if "effort" in asked else None
-    return effort, voice_spec(asked["voice"], uploads) if "voice" in asked else None
+        raise BadInputError("changes: got none; expected effort, emotion, intensity or voice")
+    return Changes(
+        checked_effort(asked["effort"], features) if "effort" in asked else None,
+        checked_emotion(asked["emotion"], features) if "emotion" in asked else None,
+        checked_intensity(asked["intensity"]) if "intensity" in asked else None,
+        voice_spec(asked["voice"], uploads) if "voice" in asked else None,
+    )
+
+
+def checked_emotion(emotion: Any, features: Features) -> str:
+    """An emotion that the engine has."""
+    return _one_of(emotion, "emotion", features.emotions)
+
+
+def checked_intensity(intensity: Any) -> float:
+    """A share from 0 to 1."""
+    if isinstance(intensity, bool) or not isinstance(intensity, int | float) or not 0 <= intensity <= 1:
+        raise BadInputError(f"intensity is {str(intensity)[:20]}; expected a number from 0 to 1")
+    return float(intensity)
 
 
 def checked_effort(effort: Any, features: Features) -> int:

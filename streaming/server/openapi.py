@@ -36,7 +36,7 @@ def description(features: Features) -> dict[str, Any]:
             one: {
                 "parameters": [_parameter("session")],
                 "get": _call("State and figures", {"200": "the session"}, answer="Session"),
-                "patch": _call("Change effort or voice", {"200": "the session"}, schema="Changes", answer="Session"),
+                "patch": _call("Change it while it runs", {"200": "the session"}, schema="Changes", answer="Session"),
                 "delete": _call("End it", {"204": "ended"}),
             },
             f"{one}/interrupt": {
@@ -63,6 +63,10 @@ def description(features: Features) -> dict[str, Any]:
 
 def _schemas(features: Features) -> dict[str, Any]:
     effort = {"type": "integer", "minimum": 0, "maximum": features.max_effort, "default": features.default_effort}
+    emotion = {
+        "emotion": {"enum": list(features.emotions)},
+        "intensity": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+    }
     source = {
         "type": "object",
         "required": ["kind"],
@@ -92,6 +96,7 @@ def _schemas(features: Features) -> dict[str, Any]:
                 "voice": voice,
                 "speaker": {"type": "string"},
                 "effort": effort,
+                **emotion,
                 "delay_ms": {"type": "integer", "minimum": 200, "maximum": 10000, "multipleOf": 20},
                 "consent": {"type": "boolean", "description": "the person in the video has agreed to being edited"},
             },
@@ -100,7 +105,7 @@ def _schemas(features: Features) -> dict[str, Any]:
             "type": "object",
             "minProperties": 1,
             "additionalProperties": False,
-            "properties": {"effort": effort, "voice": voice},
+            "properties": {"effort": effort, **emotion, "voice": voice},
         },
         "Session": {
             "type": "object",

@@ -104,7 +104,8 @@ async function wanted() {
     if (!source.url) throw new Trouble("Type the network address first.");
   }
   if (voice.kind === "file") voice.upload = await upload($("voice-file"), "sound file");
-  return { source, voice, speaker: $("speaker").value, effort: Number($("effort").value), consent: $("consent").checked };
+  return { source, voice, speaker: $("speaker").value, effort: Number($("effort").value),
+    ...(engine.emotions.length ? { emotion: $("emotion").value, intensity: Number($("intensity").value) } : {}), consent: $("consent").checked };
 }
 
 async function send(camera, microphone) {
@@ -280,6 +281,9 @@ $("settings").addEventListener("change", choices);
 $("stop").addEventListener("click", stop);
 $("effort").addEventListener("input", () => { $("effort-shown").textContent = $("effort").value; });
 $("effort").addEventListener("change", () => change({ effort: Number($("effort").value) }));
+$("emotion").addEventListener("change", () => change({ emotion: $("emotion").value }));
+$("intensity").addEventListener("input", () => { $("intensity-shown").textContent = $("intensity").value; });
+$("intensity").addEventListener("change", () => change({ intensity: Number($("intensity").value) }));
 for (const radio of document.querySelectorAll("input[name=voice]")) {
   radio.addEventListener("change", async () => {
     if (session && ["presenter", "none"].includes(radio.value)) await change({ voice: { kind: radio.value } });

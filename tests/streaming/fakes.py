@@ -83,6 +83,7 @@ class FakeEngine:
         self.enrolled: list[tuple[int, Quality, Tracker]] = []
         self.generators: list[str] = []
         self.sessions: list[FakeSession] = []
+        self.live_sessions: list[ScriptedSession] = []
         self.asked: list[tuple[int | None, Tracker]] = []
         self.moods: list[tuple[str, float]] = []
 
@@ -116,12 +117,13 @@ class FakeEngine:
         return self.sessions[-1]
 
     def features(self) -> Features:
-        return Features(default_effort=1, max_effort=4)
+        return Features(default_effort=1, max_effort=4, emotions=("neutral", "happy"))
 
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
         self.asked.append((effort, "mesh"))
         session = ScriptedSession()
         session.effort = 1 if effort is None else effort
+        self.live_sessions.append(session)
         return OpenedSession(session, LOOK_AHEAD_MS)
 
 

@@ -38,8 +38,12 @@ class ScriptedSession:
         self.voice = np.zeros(0, np.float32)
         self.before = 0
         self.effort = 1
+        self.emotions: list[tuple[str, float]] = []
         self._waiting: deque[VideoFrame] = deque()
         self.last_s = -1.0
+
+    def set_emotion(self, name: str, intensity: float = 1.0) -> None:
+        self.emotions.append((name, intensity))
 
     def push_audio(self, chunk: AudioChunk) -> None:
         assert chunk.sample_rate == 16000

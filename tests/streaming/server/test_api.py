@@ -50,11 +50,18 @@ def test_effort_and_voice_change_while_it_runs(profile: Path, tmp_path: Path) ->
             body = {"effort": 3, "voice": {"kind": "file", "upload": sound, "repeat": False}}
             changed = await client.call("PATCH", place, body)
             assert (changed.status, changed.body["effort"], changed.body["voice"]) == (200, 3, "file")
+            happy = (await client.call("PATCH", place, {"emotion": "happy"})).body
+            assert (happy["emotion"], happy["intensity"]) == ("happy", 1.0)
+            less = (await client.call("PATCH", place, {"intensity": 0.5})).body
+            assert (less["emotion"], less["intensity"]) == ("happy", 0.5)
+            for wrong in ({"emotion": "bored"}, {"intensity": 2}, {"intensity": True}, {}):
+                assert (await client.call("PATCH", place, wrong)).status == 400
             assert (await client.call("POST", f"{place}/interrupt")).status == 204
             assert (await client.call("PATCH", place, {"voice": {"kind": "presenter"}})).status == 200
 
     asyncio.run(main())
     assert engine.asked == [(2, "mesh")]
+    assert engine.live_sessions[0].emotions == [("happy", 1.0), ("happy", 0.5)]
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -68,6 +75,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"speaker": "bob"}, "speaker is 'bob'; expected one of ann"),
     ({"effort": 99}, "effort is 99; expected a whole number from 0 to 4"),
     ({"effort": True}, "effort is True"),
+    ({"emotion": "bored"}, "emotion is 'bored'; expected one of neutral, happy"),
+    ({"intensity": -1}, "intensity is -1"),
     ({"delay_ms": 410}, "multiple of 20"),
     ({"colour": "red"}, "unknown colour"),
     ({"voice": {"kind": "file", "upload": 5}}, "voice.upload: got int"),
@@ -248,7 +257,8 @@ def test_the_description_has_every_address_and_what_the_engine_offers(profile: P
             new = api["components"]["schemas"]["NewSession"]["properties"]
             assert new["effort"]["maximum"] == 4
             engine = (await client.call("GET", "/api/engine")).body
-            assert (engine["emotions"], engine["max_effort"], engine["speakers"]) == ([], 4, ["ann"])
+            assert (engine["emotions"], engine["max_effort"]) == (["neutral", "happy"], 4)
+            assert engine["speakers"] == ["ann"]
 
     asyncio.run(main())
 

@@ -82,7 +82,7 @@ def test_presenter_by_keyboard_before_and_after_sound_and_the_end(profile: Path)
     async def main() -> None:
         async with opened(profile) as (client, page, trouble):
             assert not await page.is_visible("#consent-row")
-            assert not await page.is_visible("#emotions")
+            assert await page.is_visible("#emotions")
             await page.focus("#start")
             await page.keyboard.press("Enter")
             await pictures(page, 10)
@@ -94,6 +94,11 @@ def test_presenter_by_keyboard_before_and_after_sound_and_the_end(profile: Path)
             assert sum(abs(a - b) for a, b in zip(left, right, strict=True)) > 60
             assert await page.evaluate(LOUDEST) > 0.02
             assert not await page.evaluate("document.getElementById('player').muted")
+            await page.select_option("#emotion", "happy")
+            session = client.server.sessions.all()[0]
+            async with asyncio.timeout(20):
+                while session.config.emotion != "happy":
+                    await page.wait_for_timeout(50)
             assert "ms" in await page.inner_text("[data-of=delay_ms]")
             await page.set_viewport_size({"width": 390, "height": 800})
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
