@@ -5,7 +5,7 @@ What, and why (aiortc 1.16):
 - RTCCertificate: offers ECDHE-RSA suites beside ECDHE-ECDSA, which GStreamer's webrtcbin of many systems needs.
 - CODECS: H.264 up to level 5.2 instead of 3.1, which 1024 x 1024 exceeds.
 - Connection: local candidates on addresses of our choice (aioice leaves 127.0.0.1 out).
-- RTCRtpSender: tells us when a viewer asks for a key picture, and what rate it can take.
+- RTCRtpSender: tells us when a viewer asks for a key picture.
 """
 
 import logging
@@ -67,13 +67,6 @@ def use_host_addresses(addresses: Sequence[str]) -> None:
 def on_key_request(sender: RTCRtpSender, ask: Callable[[], None]) -> None:
     """Call `ask` whenever the viewer of this sender needs a key picture (PLI, FIR)."""
     setattr(sender, "_send_keyframe", ask)  # noqa: B010
-
-
-def viewer_bitrate(sender: RTCRtpSender) -> int | None:
-    """Bits a second that the viewer says it can take (REMB), within aiortc's limits; None before it said anything."""
-    encoder = getattr(sender, "_RTCRtpSender__encoder", None)
-    rate = getattr(encoder, "target_bitrate", None)
-    return rate if isinstance(rate, int) else None
 
 
 def _take_picture(self: JitterBuffer, sequence_number: int) -> JitterFrame | None:

@@ -14,7 +14,7 @@ from streaming.clock import MS, Clock
 from streaming.live.arrival import ArrivalMapper
 from streaming.live.dub import LiveDub
 from streaming.live.editing import EditLimits, EditStage
-from streaming.live.media import BLOCK_NS, SessionTime, at_media, media_ns
+from streaming.live.media import SessionTime, at_media, media_ns
 from streaming.live.release import Output, OutputClock
 from streaming.live.stats import LiveStats
 from streaming.live.voice import VoiceSwitch
@@ -127,8 +127,3 @@ class LivePipeline:
         """End everything; may be called again."""
         await self._edit.aclose()
         await self.tasks.end()
-
-
-def release_media(media: int, delay_ms: int) -> int:
-    """When packets of a media time leave, in media time; whole blocks."""
-    return media + delay_ms * MS // BLOCK_NS * BLOCK_NS

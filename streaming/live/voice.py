@@ -6,7 +6,6 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.clock import NS
 from streaming.live.media import BLOCK, SOUND_RATE, silence
 
 _RAMP: Final = 240
@@ -266,11 +265,6 @@ class VoiceSwitch:
 def played_seconds(samples: int) -> float:
     """Samples at the session's rate as seconds."""
     return round(samples / SOUND_RATE, 4)
-
-
-def block_at(media: int) -> int:
-    """Index of the block that holds a media time in ns."""
-    return media * SOUND_RATE // (BLOCK * NS)
 
 
 def fade_to_silence(blocks: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

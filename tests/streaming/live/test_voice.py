@@ -14,7 +14,6 @@ from streaming.live.voice import (
     RecordedVoice,
     Voice,
     VoiceSwitch,
-    block_at,
     fade_to_silence,
 )
 from tests.streaming.live.fakes import block
@@ -163,7 +162,3 @@ def test_sound_on_its_way_is_faded() -> None:
     assert not quiet[0][240:].any()
     assert not quiet[1].any()
     assert fade_to_silence([]) == []
-
-
-def test_blocks_of_media_time() -> None:
-    assert [block_at(t) for t in (0, 19_999_999, 20_000_000)] == [0, 0, 1]
