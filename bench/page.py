@@ -124,6 +124,7 @@ def plot(series: Series) -> str:
     scale_x, scale_y = (_WIDTH - _LEFT) / (seconds[-1] - seconds[0]), (_HEIGHT - _FOOT - 6) / top
 
     def place(second: float, value: float) -> str:
+        """A point of the plot in px of the drawing."""
         return f"{_LEFT + (second - seconds[0]) * scale_x:.1f},{_HEIGHT - _FOOT - value * scale_y:.1f}"
 
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img">']

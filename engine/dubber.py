@@ -137,6 +137,7 @@ class Dubber:
 
     @effort.setter
     def effort(self, steps: int) -> None:
+        """Change it; the property says how."""
         self._effort = replace(self._config, effort=steps).effort
 
     def set_emotion(self, name: str, intensity: float = 1.0, blend_s: float = BLEND_S) -> None:

@@ -29,6 +29,7 @@ def inverse_haar(bands: Tensor) -> Tensor:
 class _InverseHaar(torch.autograd.Function):
     @staticmethod
     def forward(bands: Tensor) -> Tensor:
+        """bands: [B,4C,H,W] -> [B,C,2H,2W]."""
         low, lh, hl, hh = _split(bands)
         b, c, h, w = low.shape
         pixels = _empty((b, c, 2 * h, 2 * w), bands)
@@ -48,6 +49,7 @@ class _InverseHaar(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """gradient: [B,C,2H,2W] -> [B,4C,H,W]: the forward transform."""
         return forward_haar(gradient)
 
 

@@ -53,6 +53,7 @@ def unit_distance_reference(found: Tensor, goal: Tensor, head: Tensor, weight: T
 class _UnitDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, found: Tensor, goal: Tensor, head: Tensor, weight: Tensor) -> Tensor:
+        """See `unit_distance`; what its gradient needs is found on the way and kept."""
         found = found.to(torch.float32)
         length = torch.linalg.vector_norm(found, dim=1, keepdim=True) + _EPSILON
         unit = found / length
@@ -68,5 +69,6 @@ class _UnitDistance(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """gradient: [B] -> of the features alone."""
         slope: Tensor = ctx.saved_tensors[0]
         return slope.mul(gradient[:, None, None, None]), None, None, None

@@ -97,6 +97,7 @@ def convex_hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
     order = points[np.lexsort((points[:, 1], points[:, 0]))]
 
     def half(items: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """One side of the hull: points in order whose chain never turns back."""
         chain: list[NDArray[np.float64]] = []
         for point in items:
             while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:

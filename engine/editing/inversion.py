@@ -85,6 +85,7 @@ def invert(
     total = config.shared_steps + config.row_steps
 
     def distance(code: Tensor) -> Tensor:
+        """Weighted distance from the picture of codes [R,K]."""
         found = generator.coarse(statistics.decode(code)[None])
         far = perceptual.distance(functional.avg_pool2d(found, 2), wanted, small).sum()
         near = ((found - picture).abs() * mask).mean() / mask.mean()

@@ -59,6 +59,7 @@ def draw_preview(
     rest = mouth_shape(profile.rest_head)
 
     def laid_over(mouth: NDArray[np.float64]) -> Tensor:
+        """The crop with these mouth numbers [8] laid over it: [1,3,1024,1024]."""
         mask = lower_face_mask(seen, seen.points, region)
         found = sharpen(
             match_colour(renderer.region(renderer.anchor(features, mouth)), source, mask), profile.sharpening

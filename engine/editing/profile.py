@@ -124,6 +124,7 @@ class SpeakerProfile:
     @classmethod
     def _from_parts(cls, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> "SpeakerProfile":
         def part(prefix: str) -> dict[str, Tensor]:
+            """Tensors under a prefix, by their names without it."""
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
         arrays = {name: tensors[name].numpy() for name in _ARRAYS}

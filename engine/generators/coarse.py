@@ -119,6 +119,7 @@ def main() -> None:
     """Fits the read-out of the default generator and writes the file that ships."""
 
     def tell(done: int, total: int) -> None:
+        """Writes one line over and over."""
         sys.stderr.write(f"\rface {done} of {total}")
 
     fit = fit_coarse(read_default_generator(), progress=tell)

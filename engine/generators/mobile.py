@@ -203,6 +203,7 @@ class MobileStyleGAN(nn.Module):
         factor = self.resolution // size
 
         def cut(start: int, length: int) -> slice:
+            """Rows or columns of a level that hold the region and its halo."""
             return slice(max(0, start // factor - halo), min(size, -(-(start + length) // factor) + halo))
 
         return cut(region.top, region.height), cut(region.left, region.width)

@@ -260,6 +260,7 @@ def mel_filters(sample_rate: int = 16_000, n_fft: int = 400, bands: int = MEL_BA
     """Slaney-style triangular mel filters, area-normalised: [bands, n_fft // 2 + 1] float32."""
 
     def to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mel (Slaney's scale) to Hz: linear up to 1 kHz, logarithmic above."""
         return np.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * np.exp((mel - 15.0) * math.log(6.4) / 27.0))
 
     top = 15.0 + 27.0 * math.log(sample_rate / 2 / 1000.0) / math.log(6.4)

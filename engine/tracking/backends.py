@@ -111,6 +111,7 @@ def load_fan(device: str = "cpu") -> FanNetwork:
         ) from error
 
     def landmarks(rgb: NDArray[np.uint8], mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's 68 points [68,2] in the box of the mesh, in px of the picture."""
         low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
         box = [*low.tolist(), *high.tolist()]
         found: NDArray[np.float32] = fan.get_landmarks_from_image(rgb, detected_faces=[box])[0]

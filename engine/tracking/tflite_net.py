@@ -86,6 +86,7 @@ class _Convolution(nn.Module):
         self.register_buffer("bias", torch.from_numpy(graph.constants[operation.inputs[2]]))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: [B,I,H,W] -> [B,O,h,w]."""
         left, right, top, bottom = self.edges
         if left == right and top == bottom:
             return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left), groups=self.groups)
@@ -102,6 +103,7 @@ class _MaxPool(nn.Module):
         self.edges = _edges(graph.shapes[operation.inputs[0]], self.window, self.stride, operation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: [B,C,H,W] -> [B,C,h,w]."""
         if any(self.edges):
             x = functional.pad(x, self.edges, value=float("-inf"))
         return functional.max_pool2d(x, self.window, self.stride)
@@ -116,6 +118,7 @@ class _Pad(nn.Module):
         self.amounts = (*columns, *rows, *channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: [B,C,H,W] -> the same, larger by the zeros."""
         return functional.pad(x, self.amounts)
 
 
@@ -128,6 +131,7 @@ class _Prelu(nn.Module):
         self.register_buffer("slope", torch.from_numpy(graph.constants[operation.inputs[1]]).reshape(-1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: [B,C,H,W], any size."""
         return functional.prelu(x, self.slope)
 
 
@@ -139,6 +143,7 @@ class _Reshape(nn.Module):
         self.shape = graph.shapes[operation.output][1:]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: [B,C,H,W] -> [B, ...] as the file lists it, channels last."""
         if x.dim() == 4:
             x = x.permute(0, 2, 3, 1)
         return x.reshape(x.shape[0], *self.shape)
@@ -153,6 +158,7 @@ class _Concatenation(nn.Module):
         self.axis = _AXIS_FROM_FILE[axis] if len(graph.shapes[operation.output]) == 4 else axis
 
     def forward(self, *parts: Tensor) -> Tensor:
+        """parts: equal in shape but along the axis."""
         return torch.cat(parts, self.axis)
 
 
@@ -164,6 +170,7 @@ class _Resize(nn.Module):
         self.size = graph.shapes[operation.output][1:3]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: [B,C,H,W] -> [B,C,h,w] of the file's size."""
         return functional.interpolate(x, self.size, mode="bilinear", align_corners=False)
 
 
@@ -171,6 +178,7 @@ class _Add(nn.Module):
     """Sum of two tensors of one shape."""
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        """one, other: of one shape."""
         return one + other
 
 

@@ -127,6 +127,7 @@ def augment(samples: Samples, babble: Samples, rng: Rng, config: AugmentConfig) 
     """samples: [N] clean speech; babble: [N] other speech for the background -> [N] in [-1, 1]."""
 
     def noisy(x: Samples) -> Samples:
+        """The sound with one kind of noise under it."""
         kind = rng.choice(3, p=[0.6, 0.2, 0.2])
         noise = (coloured_noise(len(x), rng), hum(len(x), rng), babble)[int(kind)]
         ratio = rng.uniform(config.lowest_snr_db + (6.0 if kind == 2 else 0.0), 38.0)

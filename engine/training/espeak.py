@@ -58,6 +58,7 @@ class _Library:
 
     @classmethod
     def shared(cls) -> "_Library":
+        """The one instance of this process: the library keeps its state globally."""
         if cls._shared is None:
             cls._shared = cls()
         return cls._shared
@@ -77,6 +78,7 @@ class _Library:
     def speak(
         self, text: str, voice: str, rate: int, pitch: int
     ) -> tuple[NDArray[np.float32], list[tuple[float, str]]]:
+        """Samples at `rate` in -1...1, and the phonemes with the second each begins at."""
         self._samples, self._events = [], []
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise BackendError(f"espeak-ng has no voice {voice!r}; `espeak-ng --voices` lists them")

@@ -135,6 +135,7 @@ def solved_moves(
         steps = config.turn_steps if turning else config.mouth_steps
 
         def hear(name: str, step: int, error: float, done: int = index, steps: int = steps) -> None:
+            """Tells of one step of one move."""
             told(f"move {name}: error {error:.2f}", (done + (step + 1) / steps) / len(moves))
 
         offsets[move.name] = solver.solve(move, steps, hear, turning, offsets.get(move.after)).contiguous()
@@ -287,6 +288,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
 
     def told(line: str, share: float) -> None:
+        """Writes one line over and over: what is done, and how far all is."""
         sys.stderr.write(f"\r{share:4.0%} {line:60}")
 
     written = make_presenter(args.out, args.work, told, part=make_part(args.part))

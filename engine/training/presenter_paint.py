@@ -33,6 +33,7 @@ def bend(points: NDArray[np.float64], moved: NDArray[np.float64], size: int) -> 
     reach = 0.35 * size
 
     def hold(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Wendland's function (1995): 1 at no distance, smoothly 0 at the reach."""
         share = np.clip(1.0 - distance / reach, 0.0, None)
         return share**4 * (4 * distance / reach + 1)
 

@@ -181,6 +181,7 @@ def _install(needed: list[WeightFile], work: Path, progress: Progress | None) ->
     first = needed[0]
 
     def report(done: int, total: int) -> None:
+        """Tells the caller, if it wants to be told."""
         if progress is not None:
             progress(first.archive, done, total)
 

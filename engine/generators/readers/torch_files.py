@@ -146,6 +146,7 @@ def _read_zip(path: Path) -> TorchFile:
     order = names.get(f"{folder}byteorder")
 
     def member(name: str) -> bytes:
+        """All bytes of one stored file of the archive."""
         if name not in names or names[name].compress_type != zipfile.ZIP_STORED:
             raise WeightsFormatError(f"{source}: {name} is missing or compressed; save it again with torch.save")
         try:
@@ -154,6 +155,7 @@ def _read_zip(path: Path) -> TorchFile:
             raise WeightsFormatError(f"{source}: {name} is damaged ({error}); fetch the file again") from error
 
     def numbers(key: str, size: int) -> bytes:
+        """The numbers of a storage, if they are as many bytes as are asked for."""
         name = f"{folder}data/{key}"
         if name not in names or names[name].file_size != size:
             there = names[name].file_size if name in names else "no"
@@ -183,6 +185,7 @@ def _read_old(stream: "mmap.mmap | io.BytesIO", size: int, source: str) -> Torch
     places = _places(stream, size, notes, keys, source)
 
     def numbers(key: str, wanted: int) -> bytes:
+        """The numbers of a storage, if they are as many bytes as are asked for."""
         begin, length = places.get(key, (0, -1))
         if length != wanted:
             raise WeightsFormatError(f"{source}: storage {key[:20]} has {length} bytes, {wanted} are needed")
@@ -219,6 +222,7 @@ def _places(
 
 def _no_numbers(source: str) -> Bytes:
     def numbers(key: str, size: int) -> bytes:
+        """There are none."""
         raise WeightsFormatError(f"{source}: names numbers that a plain pickle cannot hold; fetch the file again")
 
     return numbers
