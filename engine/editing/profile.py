@@ -16,7 +16,6 @@ from torch import Tensor
 from engine.editing.features import FeatureModel
 from engine.errors import ProfileError
 from engine.files import write_atomically
-from engine.generators.identity import generator_hash as generator_hash
 from engine.generators.protocol import Region
 
 PROFILE_VERSION: Final = 1

@@ -9,7 +9,8 @@ import torch
 
 from engine.editing.features import FeatureModel
 from engine.editing.perceptual import PerceptualLoss
-from engine.editing.profile import SpeakerProfile, generator_hash
+from engine.editing.profile import SpeakerProfile
+from engine.generators.identity import generator_hash
 from engine.generators.mobile import MobileStyleGAN
 from engine.generators.stats import WStatistics
 from tests.engine.editing.made_up import SMALL_REGION, neutral_head, opened, seen

@@ -20,7 +20,8 @@ from engine.editing.enrolment import REGION
 from engine.editing.features import MOUTH_COUNT, FeatureModel
 from engine.editing.mouth import MOVED_POINTS, mouth_shape
 from engine.editing.observation import CROP, mesh_crop, observe
-from engine.editing.profile import SpeakerProfile, generator_hash
+from engine.editing.profile import SpeakerProfile
+from engine.generators.identity import generator_hash
 from engine.generators.mobile import WIDTH, MobileStyleGAN
 from engine.generators.protocol import Region
 from engine.generators.stats import WStatistics

@@ -26,10 +26,11 @@ from engine.editing.enrolment import (
 from engine.editing.inversion import InversionConfig
 from engine.editing.mouth import OPENING, mouth_shape
 from engine.editing.perceptual import PerceptualLoss
-from engine.editing.profile import SpeakerProfile, generator_hash
+from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.tuning import TuningConfig
 from engine.errors import NoFaceError
+from engine.generators.identity import generator_hash
 from engine.media import VideoFrame
 from engine.tracking.tracker import TrackedFace
 from tests.engine.editing.made_up import neutral_head, seen
