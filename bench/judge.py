@@ -7,8 +7,8 @@ on time and late, and the whole chain of figures has to give that size and that 
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine import header, write_json
-from engine.evaluation import Collector, DlibJudge, NotMeasured, figures
+from engine.evaluation import Collector, DlibJudge, MeasuredFrame, NotMeasured, figures
 from engine.evaluation.judges import check_reading
 from engine.evaluation.pictures import load_opencv
 from engine.media import VideoFrame
@@ -41,23 +41,6 @@ class Read:
     judged: figures.Series
     again: figures.Series
     """The judge's second reading, in a box moved as much as the tracker's own points wander."""
-
-
-@dataclass(frozen=True)
-class Warped:
-    """A frame whose mouth was opened by a known amount, as the collector takes it."""
-
-    frame: VideoFrame
-    source: VideoFrame
-    target: NDArray[np.float32]
-    tracked: NDArray[np.float32]
-    mask: NDArray[np.float32]
-    mask_origin: tuple[int, int]
-    speaking: float = 1.0
-    edited: bool = True
-    reason: str = "edited"
-    effort: int = 0
-    stages_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 def readings(clip: Path, judge: DlibJudge, left_out: list[str]) -> Iterator[Read]:
@@ -160,7 +143,7 @@ def wanted_change(seconds: float, iod: float) -> float:
     return float(iod * 0.05 * (np.sin(11.0 * seconds) + np.sin(6.3 * seconds + 1)))
 
 
-def warped(read: Read, gap: float, made: float, asked: float) -> Warped:
+def warped(read: Read, gap: float, made: float, asked: float) -> MeasuredFrame:
     """A frame whose inner lips were moved from `gap` to `made` pixels apart, and whose target asks for `asked`."""
     points = read.tracked
     frame = VideoFrame.from_rgb(
@@ -174,7 +157,8 @@ def warped(read: Read, gap: float, made: float, asked: float) -> Warped:
     reach = REACH * float(np.linalg.norm(points[45] - points[36]))
     (left, top), (right, bottom) = np.floor(low - reach).astype(int), np.ceil(high + reach).astype(int)
     mask = np.ones((bottom - top, right - left), np.float32)
-    return Warped(frame, read.frame, target, points, mask, (int(top), int(left)))
+    origin = (int(top), int(left))
+    return MeasuredFrame(frame, read.frame, target=target, tracked=points, mask=mask, mask_origin=origin)
 
 
 def sensitivity(reads: list[Read], judge: DlibJudge, late_frames: int) -> dict[str, Any]:

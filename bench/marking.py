@@ -2,14 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.errors import BadInputError
+from engine.evaluation import MeasuredFrame
 from engine.media import AudioChunk, VideoFrame
 from streaming.dubbing import Session
 from streaming.engines import Features, OpenedSession, Profile, Quality, Tracker
@@ -18,23 +18,6 @@ from streaming.screen import Report
 QUIET, LOUD = 40, 220
 LOOK_AHEAD_MS = 150.0
 _KEEP = 48_000
-
-
-@dataclass(frozen=True)
-class Marked:
-    """One finished picture (see `EditedFrameLike`)."""
-
-    frame: VideoFrame
-    source: VideoFrame
-    edited: bool = True
-    reason: str = "edited"
-    effort: int = 0
-    target: NDArray[np.float32] | None = None
-    tracked: NDArray[np.float32] | None = None
-    mask: NDArray[np.float32] | None = None
-    mask_origin: tuple[int, int] = (0, 0)
-    speaking: float = 0.0
-    stages_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 class MarkingSession:
@@ -68,7 +51,7 @@ class MarkingSession:
     def end_video(self) -> None:
         """Live sessions do not end their pictures."""
 
-    def ready(self) -> list[Marked]:
+    def ready(self) -> list[MeasuredFrame]:
         """Paint the pictures whose voice is there."""
         done = []
         heard_s = (self._before + len(self._voice)) / 16000
@@ -80,7 +63,7 @@ class MarkingSession:
             luma = frame.planes[0].copy()
             luma[luma.shape[0] // 4 : luma.shape[0] // 2] = round(QUIET + (LOUD - QUIET) * level)
             time.sleep(self._cost_s)
-            done.append(Marked(replace(frame, planes=(luma, *frame.planes[1:])), frame))
+            done.append(MeasuredFrame(replace(frame, planes=(luma, *frame.planes[1:])), frame, speaking=0.0))
         return done
 
 

@@ -11,8 +11,8 @@ both against the filmed ones.) A re-encoded copy of a clip scores 0.016 and 0.88
 judge's own noise.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInputError
-from engine.evaluation import Collector, Judge
+from engine.evaluation import Collector, Judge, MeasuredFrame
 from engine.evaluation.pictures import load_opencv
 from engine.evaluation.reconstruction import Distance, Reconstruction
 from engine.evaluation.strips import StripMaker, resized
@@ -85,31 +85,6 @@ class System:
         if len(found) > 1:
             raise BadInputError(f"{self.folder}: got {', '.join(p.name for p in found)}, expected one video of {stem}")
         return found[0] if found else None
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One picture of a result beside the clip's, as the collector takes it."""
-
-    frame: VideoFrame
-    source: VideoFrame
-    tracked: NDArray[np.float32] | None
-    mask: NDArray[np.float32] | None = None
-    mask_origin: tuple[int, int] = (0, 0)
-    reason: str = "edited"
-    effort: int = 0
-    speaking: float = 1.0
-    stages_ms: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def edited(self) -> bool:
-        """Whether there is a face to be judged."""
-        return self.tracked is not None
-
-    @property
-    def target(self) -> NDArray[np.float32] | None:
-        """The filmed landmarks: what a dub with the clip's own sound aims at."""
-        return self.tracked
 
 
 def lower_face(points: NDArray[np.float32], height: int, width: int) -> tuple[NDArray[np.float32], tuple[int, int]]:
@@ -210,12 +185,13 @@ def score(
     return report | {"reconstruction": likeness.finish() if own_sound else None}
 
 
-def _shown(frame: VideoFrame, source: VideoFrame, found: TrackResult) -> Shown:
+def _shown(frame: VideoFrame, source: VideoFrame, found: TrackResult) -> MeasuredFrame:
+    """A picture of a result; its target are the filmed lips, which a dub with the clip's own sound aims at."""
     if found.face is None:
-        return Shown(frame, source, None, reason=found.reason)
+        return MeasuredFrame(frame, source, False, found.reason)
     points = np.ascontiguousarray(found.face.points[:, :2], dtype=np.float32)
     mask, origin = lower_face(points, source.height, source.width)
-    return Shown(frame, source, points, mask, origin)
+    return MeasuredFrame(frame, source, target=points, tracked=points, mask=mask, mask_origin=origin)
 
 
 Scorer = Callable[[Path, Path, bool], dict[str, Any]]

@@ -2,6 +2,7 @@
 
 from engine.evaluation.collector import Collector, EditedFrameLike
 from engine.evaluation.figures import NotMeasured
+from engine.evaluation.frames import MeasuredFrame
 from engine.evaluation.judges import DlibJudge, Judge
 from engine.evaluation.machine import describe_machine, peak_memory_mb, versions
 from engine.evaluation.report import FIGURES, GOALS, Report, goal_text, reached
@@ -14,6 +15,7 @@ __all__ = [
     "DlibJudge",
     "EditedFrameLike",
     "Judge",
+    "MeasuredFrame",
     "NotMeasured",
     "Report",
     "StripMaker",

@@ -1,7 +1,7 @@
 """The quality benchmark on a scripted engine and a clip made on the spot."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,29 +18,12 @@ from bench.__main__ import main as bench_main
 from bench.machine import header, read_json, write_json
 from bench.others import System, score_all
 from engine.errors import BadInputError
-from engine.evaluation import FIGURES, NotMeasured
+from engine.evaluation import FIGURES, MeasuredFrame, NotMeasured
 from engine.media import AudioChunk, VideoFrame
 from engine.tracking.tracker import FaceTracker, TrackResult
 
 pytestmark = pytest.mark.unit
 FRAMES = 12
-
-
-@dataclass(frozen=True)
-class Edited:
-    """A frame that was let through as it is, called edited."""
-
-    frame: VideoFrame
-    source: VideoFrame
-    edited: bool = True
-    reason: str = "edited"
-    effort: int = 2
-    target: NDArray[np.float32] | None = None
-    tracked: NDArray[np.float32] | None = None
-    mask: NDArray[np.float32] | None = None
-    mask_origin: tuple[int, int] = (16, 16)
-    speaking: float = 1.0
-    stages_ms: Mapping[str, float] = field(default_factory=lambda: {"edit": 1.0})
 
 
 class Echo:
@@ -73,7 +56,10 @@ class Echo:
         points = np.full((68, 2), 30, dtype=np.float32)
         points[36], points[45] = (20, 20), (44, 20)
         given, self.done = self.done, []
-        return [Edited(f, f, target=points, tracked=points, mask=np.ones((24, 24), np.float32)) for f in given]
+        mask = np.ones((24, 24), np.float32)
+        return [
+            MeasuredFrame(f, f, effort=2, target=points, tracked=points, mask=mask, mask_origin=(16, 16)) for f in given
+        ]
 
 
 class Profile:

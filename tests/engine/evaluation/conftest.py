@@ -1,7 +1,7 @@
 """A scripted run: moving synthetic pictures, a judge that knows where it drew the mouth."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.evaluation.figures import NotMeasured, Series
+from engine.evaluation.frames import MeasuredFrame
 from engine.media import VideoFrame
 
 SIZE = 96
@@ -17,21 +18,10 @@ MASK_ORIGIN = (50, 24)
 MASK_SHAPE = (32, 48)
 
 
-@dataclass(frozen=True)
-class FakeEdited:
+def edited(frame: VideoFrame, source: VideoFrame, **fixed: Any) -> MeasuredFrame:
     """An edited frame as the engine would give it."""
-
-    frame: VideoFrame
-    source: VideoFrame
-    edited: bool = True
-    reason: str = "edited"
-    effort: int = 3
-    target: NDArray[np.float32] | None = None
-    tracked: NDArray[np.float32] | None = None
-    mask: NDArray[np.float32] | None = None
-    mask_origin: tuple[int, int] = MASK_ORIGIN
-    speaking: float = 1.0
-    stages_ms: Mapping[str, float] = field(default_factory=lambda: {"track": 5.0})
+    usual: dict[str, Any] = {"effort": 3, "mask_origin": MASK_ORIGIN, "stages_ms": {"track": 5.0}}
+    return MeasuredFrame(frame, source, **usual | fixed)
 
 
 def face(opening: float, shift: float = 0.0, spread: float = 0.0) -> NDArray[np.float32]:
@@ -96,14 +86,14 @@ class ScriptedJudge:
 Change = Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]]
 
 
-def run_of(count: int, change: Change | None = None, **fixed: Any) -> list[FakeEdited]:
+def run_of(count: int, change: Change | None = None, **fixed: Any) -> list[MeasuredFrame]:
     """A run of `count` frames whose pictures are changed by `change(index, rgb)`; without it nothing is changed."""
     frames = []
     for index in range(count):
         rgb = texture(0.7 * index)
         source = picture(rgb, index)
         frame = source if change is None else picture(change(index, rgb.copy()), index)
-        frames.append(replace(FakeEdited(frame, source, mask=soft_mask()), **fixed))
+        frames.append(replace(edited(frame, source, mask=soft_mask()), **fixed))
     return frames
 
 
@@ -117,7 +107,7 @@ class Stage:
     picture: Callable[[NDArray[np.uint8], int], VideoFrame] = picture
     run_of: Callable[..., list[Any]] = run_of
     judge: Callable[[], Any] = ScriptedJudge
-    edited: Callable[..., Any] = FakeEdited
+    edited: Callable[..., MeasuredFrame] = edited
     origin: tuple[int, int] = MASK_ORIGIN
 
 
