@@ -1,13 +1,13 @@
 """The region benchmark: equality is measured, times are told apart, ratios belong to them."""
 
 import json
-import math
 
 import pytest
 import torch
 
 from bench import region as bench
 from engine.generators.mobile import MobileStyleGAN
+from tests.engine.generators.made_mobile import random_mobile
 
 pytestmark = pytest.mark.unit
 
@@ -15,16 +15,7 @@ pytestmark = pytest.mark.unit
 @pytest.fixture(scope="module")
 def thin() -> MobileStyleGAN:
     """A generator of the full resolution with few channels and random weights."""
-    channels = (4, 4, 4, 4, 4, 4, 4)
-    model = MobileStyleGAN(channels, (1.0,) * (2 + 3 * len(channels)))
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            fan_in = math.prod(tensor.shape[1:]) if tensor.ndim > 1 else 16
-            tensor.copy_(torch.randn(tensor.shape, generator=random) / math.sqrt(fan_in))
-            if name.endswith(("style.bias", "up.bias")):
-                tensor.add_(1.0)
-    return model.eval().requires_grad_(False)
+    return random_mobile((4, 4, 4, 4, 4, 4, 4), 0)
 
 
 def code(model: MobileStyleGAN) -> torch.Tensor:

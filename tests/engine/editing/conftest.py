@@ -1,6 +1,5 @@
 """A small made-up speaker: a generator of 128 px, a perceptual network of a few channels, tracked faces."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +13,13 @@ from engine.generators.identity import generator_hash
 from engine.generators.mobile import MobileStyleGAN
 from engine.generators.stats import WStatistics
 from tests.engine.editing.made_up import SMALL_REGION, neutral_head, opened, seen
+from tests.engine.generators.made_mobile import random_mobile
 
 
 @pytest.fixture(scope="session")
 def small() -> MobileStyleGAN:
     """A generator of 128 px with random weights; its pictures move with w."""
-    channels = (16, 16, 12, 8)
-    model = MobileStyleGAN(channels, (1.0,) * (2 + 3 * len(channels)))
-    noise = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            fan_in = math.prod(tensor.shape[1:]) if tensor.ndim > 1 else 16
-            tensor.copy_(torch.randn(tensor.shape, generator=noise) / math.sqrt(fan_in))
-            if name.endswith(("style.bias", "up.bias")):
-                tensor.add_(1.0)
-            if name.endswith("noise"):
-                tensor.mul_(0.2)
-    return model.eval().requires_grad_(False)
+    return random_mobile((16, 16, 12, 8), 5)
 
 
 @pytest.fixture(scope="session")
