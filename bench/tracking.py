@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bench.machine import header, write_json
 from engine import weights
+from engine.errors import BadInputError
 from engine.tracking import (
     MESH_SIZE,
     FaceDetector,
@@ -47,6 +48,8 @@ CLIPS: Final = (
 )
 _FRAMES: Final = 200
 _REPEATS: Final = 15
+_LEAST_FACES: Final = 16
+"""Frames with a face from which steadiness and lag can be told."""
 _REFERENCE_SECONDS: Final = 0.32
 _GROUPS: Final = {
     "jaw": slice(0, 17),
@@ -93,7 +96,11 @@ def _frames(path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
 
 
 def _clip(tracker: FaceTracker, path: Path) -> dict[str, Any]:
-    """Figures of one clip."""
+    """Figures of one clip.
+
+    Raises:
+        BadInputError: too few of its frames show a face.
+    """
     tracker.reset()
     track: Track = []
     reasons: Counter[str] = Counter()
@@ -106,6 +113,11 @@ def _clip(tracker: FaceTracker, path: Path) -> dict[str, Any]:
         cuts += result.cut
         if result.face is not None:
             track.append((seconds, result.face))
+    if len(track) < _LEAST_FACES:
+        seen = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items())) or "no pictures"
+        raise BadInputError(
+            f"{path.name}: got {len(track)} frames with a face ({seen}), expected at least {_LEAST_FACES}"
+        )
     return {
         "size": f"{rgb.shape[1]}x{rgb.shape[0]}",
         "frames": len(spent),
@@ -171,7 +183,7 @@ def _stages(path: Path, tracker: FaceTracker) -> dict[str, float]:
     tracker.reset()
     face = tracker.track(rgb, seconds).face
     if face is None:
-        raise RuntimeError(f"no face in the first frame of {path.name}")
+        raise BadInputError(f"{path.name}: got no face in the first frame, expected one; take another clip")
     net = MeshNet(weights.path("mesh")).eval()
     forward, _ = quad_transform(face.quad, MESH_SIZE)
     crop = crop_from_rgb(rgb, forward, MESH_SIZE)
@@ -207,7 +219,11 @@ def _median_seconds(stage: Callable[[], object]) -> float:
 
 
 def _distance(tracker: FaceTracker, faces: Path) -> dict[str, Any] | str:
-    """How far the 68 points are from dlib's on still portraits."""
+    """How far the 68 points are from dlib's on still portraits.
+
+    Raises:
+        BadInputError: no portrait has a face that both see.
+    """
     try:
         dlib: Any = importlib.import_module("dlib")
     except ImportError:
@@ -226,6 +242,10 @@ def _distance(tracker: FaceTracker, faces: Path) -> dict[str, Any] | str:
         shape = predictor(rgb, max(boxes, key=lambda box: box.area()))
         theirs = np.array([[part.x + 0.5, part.y + 0.5] for part in shape.parts()])
         differences.append((face.points[:, :2] - theirs) / face.iod_px * 100)
+    if not differences:
+        raise BadInputError(
+            f"{faces}: got no portrait (*.jpg) with a face that tracker and dlib both see, expected at least one"
+        )
     found = np.array(differences)
     groups = {
         name: {

@@ -1,8 +1,11 @@
 """The tracking benchmark's own arithmetic: tremble, means without lag, and lag, on paths that are known."""
 
+import importlib
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -10,8 +13,23 @@ import pytest
 from numpy.typing import NDArray
 
 from bench import tracking
-from bench.tracking import _centred_mean, _frames, _lag, _median_seconds, _ms, _range, _steadiness, _tremble
+from bench.tracking import (
+    _centred_mean,
+    _clip,
+    _distance,
+    _frames,
+    _lag,
+    _median_seconds,
+    _ms,
+    _range,
+    _stages,
+    _steadiness,
+    _tremble,
+)
+from engine import weights
+from engine.errors import BadInputError
 from engine.tracking import TrackedFace
+from engine.tracking.tracker import TrackResult
 from tests.engine.editing.made_up import neutral_head
 from tests.engine.editing.scripted import Place, tracked
 
@@ -82,19 +100,60 @@ def test_a_late_crop_lags_and_lies_off() -> None:
 
 
 def test_only_the_first_frames_of_a_clip_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "grey.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(9):
-            grey = np.full((48, 64, 3), 20 * index + 20, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-        container.mux(stream.encode(None))
+    path = grey_clip(tmp_path / "grey.mp4", 9)
     monkeypatch.setattr(tracking, "_FRAMES", 4)
     found = list(_frames(path))
     assert [seconds for seconds, _ in found] == pytest.approx([0.0, 0.04, 0.08, 0.12])
     assert [round(float(rgb.mean()), -1) for _, rgb in found] == [20, 40, 60, 80]
     assert all(rgb.shape == (48, 64, 3) and rgb.dtype == np.uint8 for _, rgb in found)
+
+
+class Blind:
+    """A tracker that sees no face; it counts how often it forgot the last clip."""
+
+    def __init__(self) -> None:
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+        return TrackResult(None, "no_face", False)
+
+
+def grey_clip(path: Path, frames: int) -> Path:
+    """A clip without a face, each picture brighter than the last."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(frames):
+            grey = np.full((48, 64, 3), 20 * index + 20, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_material_without_a_face_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips, first frames and portraits: each says what was got and what is needed."""
+    blind: Any = Blind()
+    clip = grey_clip(tmp_path / "grey.mp4", 9)
+    with pytest.raises(BadInputError, match=r"grey.mp4: got 0 frames with a face \(no_face: 9\), expected at least 16"):
+        _clip(blind, clip)
+    with pytest.raises(BadInputError, match="no face in the first frame"):
+        _stages(clip, blind)
+    assert blind.resets == 2
+    dlib = SimpleNamespace(shape_predictor=str, get_frontal_face_detector=lambda: lambda rgb, times: [])
+    monkeypatch.setattr(importlib, "import_module", lambda name: dlib)
+    monkeypatch.setattr(weights, "path", Path)
+    with pytest.raises(BadInputError, match="no portrait"):
+        _distance(blind, tmp_path)
+    with av.open(str(tmp_path / "grey.jpg"), "w", format="image2") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    with pytest.raises(BadInputError, match="no portrait"):
+        _distance(blind, tmp_path)
 
 
 def test_a_stage_is_warmed_up_once_and_timed_as_often_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
