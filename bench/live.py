@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import wave
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -49,16 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT, help="results; runs that are not measured now are kept")
     options = parser.parse_args(arguments)
     torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    runs: dict[str, Any] = read_json(options.out)["runs"] if options.out.exists() else {}
+    head = header("python -m bench live")
+    runs = kept_runs(options.out, head)
     for name in options.only:
-        head = {**header(f"python -m bench live --only {name}"), "load_average_before": round(os.getloadavg()[0], 1)}
-        runs[name] = {**head, **asyncio.run(RUNS[name](options.seconds))}
-        figures = {key: value for key, value in runs[name].items() if key not in head}
+        about = {"date": header("")["date"], "load_average_before": round(os.getloadavg()[0], 1)}
+        figures = asyncio.run(RUNS[name](options.seconds))
+        runs[name] = {**about, "seconds": options.seconds, **figures}
         sys.stdout.write(f"{name}: {figures}\n")
         sys.stdout.flush()
-    write_json(options.out, {"runs": runs})
+        write_json(options.out, {**head, "runs": runs})
     sys.stdout.write(f"wrote {options.out}\n")
     return 0
+
+
+def kept_runs(path: Path, head: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs of a result file that this machine measured with these versions; others have no place beside new ones."""
+    if not path.exists():
+        return {}
+    known = read_json(path)
+    same = all(known.get(key) == head[key] for key in ("machine", "versions"))
+    runs: dict[str, Any] = known["runs"] if same else {}
+    return runs
 
 
 async def sync_fast(seconds: float) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from bench.machine import header, read_json, write_json
 from bench.others import OWN, Scorer, System, Tracker, score, score_all
@@ -29,33 +29,16 @@ from engine.evaluation import Collector, DlibJudge, Judge, StripMaker, draw_stri
 from engine.evaluation.likeness import LearntDistance
 from engine.evaluation.reconstruction import Distance, Reconstruction
 from engine.files import write_atomically
-from engine.media import VideoFrame
 from engine.tracking.tracker import FaceTracker
-from streaming.dubbing import Session
-from streaming.engines import LocalEngine, Profile, Quality
-from streaming.engines import Tracker as TrackerName
+from streaming.engines import DubEngine, LocalEngine, Profile, Quality
 from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.sound import ENGINE_RATE, Sound, read_sound
-from streaming.screen import Report
 from streaming.timeline import Timeline
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 """Nothing in it shows a real person, and nothing that does is written into it."""
 Clock = Callable[[], float]
 """Gives seconds of a clock that never goes back."""
-
-
-class Engine(Protocol):
-    """What the benchmark asks of an engine."""
-
-    def enroll(self, frames: Iterable[VideoFrame], quality: Quality, tracker: TrackerName, report: Report) -> Profile:
-        """Learn a speaker from pictures."""
-
-    def load(self, path: Path) -> Profile:
-        """Read a saved profile."""
-
-    def session(self, profile: Profile, effort: int | None, tracker: TrackerName) -> Session:
-        """Begin a dub; effort None is the engine's default."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,7 @@ class Folders:
 class Bench:
     """One run of the benchmark: the engine, the judge and where results go."""
 
-    engine: Engine
+    engine: DubEngine
     judge: Judge | None
     options: Options
     folders: Folders

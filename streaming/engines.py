@@ -68,16 +68,11 @@ class OpenedSession:
     """Voice after a picture's time that it needs for it."""
 
 
-class Engine(Protocol):
-    """What the commands ask of an engine."""
+class DubEngine(Protocol):
+    """What dubs of files ask of an engine."""
 
     def enroll(
-        self,
-        frames: Iterable[VideoFrame],
-        quality: Quality,
-        tracker: Tracker,
-        report: Report,
-        generator: str = DEFAULT,
+        self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report, generator: str = DEFAULT
     ) -> Profile:
         """Learn a speaker from pictures, with the generator of that name."""
 
@@ -88,6 +83,10 @@ class Engine(Protocol):
         self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
     ) -> Session:
         """Begin a dub in an emotion; effort None is the engine's default."""
+
+
+class Engine(DubEngine, Protocol):
+    """What the commands and live sessions ask of an engine."""
 
     def features(self) -> Features:
         """What may be asked for."""
@@ -100,12 +99,7 @@ class LocalEngine:
     """The engine of this package, on this machine."""
 
     def enroll(
-        self,
-        frames: Iterable[VideoFrame],
-        quality: Quality,
-        tracker: Tracker,
-        report: Report,
-        generator: str = DEFAULT,
+        self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report, generator: str = DEFAULT
     ) -> Profile:
         """Learn a speaker from pictures, with the generator of that name."""
         return enroll(frames, quality=quality, tracker=tracker, progress=report, generator=generator)
@@ -118,10 +112,8 @@ class LocalEngine:
         self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
     ) -> Session:
         """Begin a dub in an emotion; effort None is the engine's default."""
-        if not isinstance(profile, SpeakerProfile):
-            raise ProfileError(f"got a {type(profile).__name__}, expected a profile that this engine has made or read")
         config = DubConfig(tracker=tracker, emotion=emotion, intensity=intensity)
-        return Dubber(profile, config if effort is None else replace(config, effort=effort))
+        return Dubber(_own(profile), config if effort is None else replace(config, effort=effort))
 
     def features(self) -> Features:
         """What may be asked for."""
@@ -129,8 +121,12 @@ class LocalEngine:
 
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
         """Begin a live dub."""
-        if not isinstance(profile, SpeakerProfile):
-            raise ProfileError(f"got a {type(profile).__name__}, expected a profile that this engine has made or read")
         speech = load_speech_model()
         config = DubConfig() if effort is None else DubConfig(effort=effort)
-        return OpenedSession(Dubber(profile, config, speech), speech.look_ahead_ms)
+        return OpenedSession(Dubber(_own(profile), config, speech), speech.look_ahead_ms)
+
+
+def _own(profile: Profile) -> SpeakerProfile:
+    if not isinstance(profile, SpeakerProfile):
+        raise ProfileError(f"got a {type(profile).__name__}, expected a profile that this engine has made or read")
+    return profile

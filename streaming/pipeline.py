@@ -24,12 +24,8 @@ from streaming.worker import Worker
 LEAD_MS: Final = 40
 """Released pictures and sound are encoded in this time; the encoded packets leave at media time + delay."""
 
-MIN_DELAY_MS: Final = 200
-"""Shortest delay of a session."""
-
-MAX_DELAY_MS: Final = 10_000
-"""Longest delay of a session."""
-
+DELAYS_MS: Final = range(200, 10_001, 20)
+"""Delays that a session may have."""
 
 MAX_MEASURED_MS: Final = 4_000
 """Longest delay that a measurement leads to; longer ones have to be asked for."""
@@ -50,9 +46,9 @@ class PipelineConfig:
         Raises:
             BadInputError: a value is out of range.
         """
-        if not MIN_DELAY_MS <= self.delay_ms <= MAX_DELAY_MS or self.delay_ms % 20:
+        if self.delay_ms not in DELAYS_MS:
             raise BadInputError(
-                f"delay is {self.delay_ms} ms; expected {MIN_DELAY_MS} to {MAX_DELAY_MS}, a multiple of 20"
+                f"delay is {self.delay_ms} ms; expected {DELAYS_MS[0]} to {DELAYS_MS[-1]}, a multiple of 20"
             )
 
 
@@ -62,7 +58,7 @@ def fitting_delay_ms(look_ahead_ms: float, edit_ms: float) -> int:
     Two are needed: a picture waits for the one before it. The third is for a computer that does other things as well.
     """
     wanted = look_ahead_ms + 3 * edit_ms + LEAD_MS + 200
-    return int(min(MAX_MEASURED_MS, max(MIN_DELAY_MS, -(-wanted // 20) * 20)))
+    return int(min(MAX_MEASURED_MS, max(DELAYS_MS[0], -(-wanted // 20) * 20)))
 
 
 class LivePipeline:

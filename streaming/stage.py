@@ -1,7 +1,7 @@
 """A stage: a bounded input, an output, and tasks that it owns. And a harness to try one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 In = TypeVar("In", contravariant=True)
@@ -29,11 +29,17 @@ class Stage(Protocol[In, Out]):
 
 
 class TaskOwner:
-    """Owns tasks: begins them by name, ends and awaits all of them, keeps the first error."""
+    """Owns tasks: begins them by name, ends and awaits all of them, keeps the first error.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: for the tasks' names.
+        on_failure: told what each failed task raised.
+    """
+
+    def __init__(self, name: str, on_failure: Callable[[Exception], None] | None = None) -> None:
         """Own none yet."""
         self.name = name
+        self._on_failure = on_failure
         self.failed: asyncio.Event = asyncio.Event()
         """Set when a task has failed."""
         self.error: Exception | None = None
@@ -76,6 +82,8 @@ class TaskOwner:
             raise error
         self.error = self.error or error
         self.failed.set()
+        if self._on_failure is not None:
+            self._on_failure(error)
 
 
 async def run_stage(stage: Stage[T, U], send: Sequence[T], expect: Sequence[U]) -> None:

@@ -99,7 +99,7 @@ class Hub:
         """Why the encoder stopped, if it did."""
         self._time, self._delay, self._queue = time, delay_ns, queue
         self._subscribers: list[Subscription] = []
-        self._tasks = TaskOwner(name)
+        self._tasks = TaskOwner(name, self._failed)
 
     @property
     def viewers(self) -> int:
@@ -176,17 +176,13 @@ class PictureHub(Hub):
         self._wants_key = True
 
     async def _run(self) -> None:
-        try:
-            async for picture in self.pictures:
-                since = picture.media - self._last_key
-                key = (self._wants_key and since >= _KEY_AT_MOST_NS) or since >= _KEY_EVERY_NS
-                packet = await self._worker.run(lambda: self.encoder.encode(self._shown(picture), key))  # noqa: B023
-                if packet.key:
-                    self._wants_key, self._last_key = False, picture.media
-                await self._send(packet)
-        except Exception as error:
-            self._failed(error)
-            raise
+        async for picture in self.pictures:
+            since = picture.media - self._last_key
+            key = (self._wants_key and since >= _KEY_AT_MOST_NS) or since >= _KEY_EVERY_NS
+            packet = await self._worker.run(lambda: self.encoder.encode(self._shown(picture), key))  # noqa: B023
+            if packet.key:
+                self._wants_key, self._last_key = False, picture.media
+            await self._send(packet)
 
     def _shown(self, picture: LivePicture) -> VideoFrame:
         return picture.frame if self.view == "edited" else side_by_side(picture.frame, picture.source)
@@ -212,12 +208,8 @@ class SoundHub(Hub):
             self._blocks.put_nowait(block)
 
     async def _run(self) -> None:
-        try:
-            async for block in self._blocks:
-                await self._send(await self._worker.run(lambda: self._encoder.encode(block)))  # noqa: B023
-        except Exception as error:
-            self._failed(error)
-            raise
+        async for block in self._blocks:
+            await self._send(await self._worker.run(lambda: self._encoder.encode(block)))  # noqa: B023
 
 
 async def drain(subscription: Subscription, take: Callable[[Encoded], None]) -> None:

@@ -48,15 +48,11 @@ async def play(frames: Iterator[VideoFrame], clock: Clock, worker: Worker) -> As
 
     async def decode() -> None:
         """Fill the channel until the recording ends."""
-        try:
-            while (frame := await worker.run(lambda: next(frames, None))) is not None:
-                await decoded.put(frame)
-        except Exception as error:
-            decoded.close(error)
-            raise
+        while (frame := await worker.run(lambda: next(frames, None))) is not None:
+            await decoded.put(frame)
         decoded.close()
 
-    async with TaskOwner("paced file") as tasks:
+    async with TaskOwner("paced file", decoded.close) as tasks:
         tasks.begin("decode", decode())
         zero: int | None = None
         async for frame in decoded:

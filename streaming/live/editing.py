@@ -72,7 +72,7 @@ class EditStage:
         self._ended = False
         self._changed = asyncio.Event()
         self._out: Channel[LivePicture] = Channel("edited pictures", held_ms, lambda _: 10.0, Policy.DROP_OLDEST)
-        self._tasks = TaskOwner(self.name)
+        self._tasks = TaskOwner(self.name, self._out.close)
         self._tasks.begin("choose", self._run())
 
     def push(self, item: VideoFrame | SoundBlock) -> None:
@@ -231,9 +231,6 @@ class EditStage:
             self._last_begin = begin
         try:
             outcome = await self._worker.run(lambda: dub.feed(blocks, frame, effort))
-        except Exception as error:
-            self._out.close(error)
-            raise
         finally:
             self._busy = False
             self._changed.set()

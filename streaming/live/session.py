@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -237,11 +238,11 @@ class LiveDubSession:
         name = secrets.token_urlsafe(9)
         viewer = Viewer(self, view, self._around.ice_servers, lambda: self._forget(name))
         self.viewers[name] = viewer
-        try:
-            return name, await viewer.connect(sdp)
-        except BaseException:
-            await viewer.aclose()
-            raise
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(viewer.aclose)
+            answer = await viewer.connect(sdp)
+            undo.pop_all()
+        return name, answer
 
     async def publish(self, sdp: str) -> tuple[str, str]:
         """A camera's or microphone's offer; gives the connection's name and the answer. A newer one replaces it.
@@ -253,11 +254,10 @@ class LiveDubSession:
         picture = self.take_picture if self.config.source.kind == "whip" else None
         sound = self._take_microphone if self.config.voice.kind == "whip" else None
         publisher = Publisher(picture, sound, self._media, self._around.ice_servers, lambda: self._forget(name))
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(publisher.aclose)
             answer = await publisher.connect(sdp)
-        except BaseException:
-            await publisher.aclose()
-            raise
+            undo.pop_all()
         for other_name, other in tuple(self.publishers.items()):
             if other.brings_pictures == publisher.brings_pictures:
                 await other.aclose()

@@ -91,21 +91,15 @@ class Api:
         limit = self._sessions.settings.max_upload_mb * 1_000_000
         if request.content_length is not None and request.content_length > limit:
             raise web.HTTPRequestEntityTooLarge(limit, request.content_length)
-        name, path = self._uploads.new()
         size = 0
-        try:
-            with path.open("wb") as file:
-                async for chunk in request.content.iter_chunked(_CHUNK):
-                    size += len(chunk)
-                    if size > limit:
-                        raise web.HTTPRequestEntityTooLarge(limit, size)
-                    await asyncio.to_thread(file.write, chunk)
+        with self._uploads.receiving() as (name, path), path.open("wb") as file:
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                size += len(chunk)
+                if size > limit:
+                    raise web.HTTPRequestEntityTooLarge(limit, size)
+                await asyncio.to_thread(file.write, chunk)
             if size == 0:
                 raise BadInputError("upload: the body is empty; expected a video or a sound")
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        self._uploads.keep(name, path)
         return web.json_response({"upload": name, "bytes": size}, status=201)
 
     async def sessions(self, request: web.Request) -> web.Response:

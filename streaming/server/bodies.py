@@ -10,6 +10,7 @@ from engine.errors import BadInputError
 from streaming.engines import Features
 from streaming.live.session import SessionConfig
 from streaming.live.sources import SourceKind, SourceSpec, VoiceKind, VoiceSpec
+from streaming.pipeline import DELAYS_MS
 
 URL_SCHEMES: Final = ("rtsp", "rtsps", "rtmp", "rtmps", "udp")
 """Network sources that may be asked for."""
@@ -38,8 +39,8 @@ def session_config(body: Any, speakers: Mapping[str, Path], features: Features, 
         raise BadInputError(f"speaker is {speaker!r}; expected one of {', '.join(speakers) or 'none, there is none'}")
     effort = asked.get("effort")
     delay = asked.get("delay_ms")
-    if delay is not None and (not _is_whole(delay) or delay % 20 or not 200 <= delay <= 10_000):
-        raise BadInputError(f"delay_ms is {delay!r}; expected a multiple of 20 from 200 to 10000, or none")
+    if delay is not None and not (_is_whole(delay) and delay in DELAYS_MS):
+        raise BadInputError(f"delay_ms is {str(delay)[:20]}; expected a multiple of 20 from 200 to 10000, or none")
     return SessionConfig(
         source,
         voice_spec(asked.get("voice", {"kind": "none"}), uploads),

@@ -3,6 +3,8 @@
 import logging
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -56,10 +58,10 @@ class Sessions:
         self._starting += 1
         session = LiveDubSession(config, self.around)
         try:
-            await session.start()
-        except BaseException:
-            await session.aclose()
-            raise
+            async with AsyncExitStack() as undo:
+                undo.push_async_callback(session.aclose)
+                await session.start()
+                undo.pop_all()
         finally:
             self._starting -= 1
         self._sessions[session.id] = session
@@ -94,14 +96,17 @@ class Uploads:
         self._files: dict[str, Path] = {}
         self._root: Final = Path(self._folder.name)
 
-    def new(self) -> tuple[str, Path]:
-        """A name and a place for a file."""
+    @contextmanager
+    def receiving(self) -> Iterator[tuple[str, Path]]:
+        """A name and a place for a file, kept when the block ends well; the oldest goes when there are too many."""
         name = secrets.token_urlsafe(12)
-        return name, self._root / name
-
-    def keep(self, name: str, path: Path) -> None:
-        """A file is there whole; the oldest one goes when there are too many."""
-        self._files[name] = path
+        path = self._root / name
+        try:
+            yield name, path
+            self._files[name] = path
+        finally:
+            if name not in self._files:
+                path.unlink(missing_ok=True)
         while len(self._files) > self._limit:
             oldest = next(iter(self._files))
             self._files.pop(oldest).unlink(missing_ok=True)

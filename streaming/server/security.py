@@ -88,6 +88,7 @@ def _refusal(request: web.Request, settings: ServerSettings, limit: RateLimit) -
 
 
 async def _handled(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every call's boundary: what fails is answered in words; what was not foreseen is logged whole as well."""
     try:
         return await handler(request)
     except web.HTTPException as error:

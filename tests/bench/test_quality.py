@@ -80,7 +80,9 @@ class FakeEngine:
     enrolled: int = 0
     sessions: list[int | None] = field(default_factory=list)
 
-    def enroll(self, frames: Iterable[VideoFrame], quality: str, tracker: str, report: Callable[..., None]) -> Profile:
+    def enroll(
+        self, frames: Iterable[VideoFrame], quality: str, tracker: str, report: Callable[..., None], generator: str = ""
+    ) -> Profile:
         """Looks at all frames."""
         assert len(list(frames)) == FRAMES
         report("enrolling", 1, 1)
@@ -92,7 +94,9 @@ class FakeEngine:
         assert path.read_bytes() == b"profile"
         return Profile()
 
-    def session(self, profile: Any, effort: int | None, tracker: str) -> Echo:
+    def session(
+        self, profile: Any, effort: int | None, tracker: str, emotion: str = "neutral", intensity: float = 1.0
+    ) -> Echo:
         """A new session."""
         self.sessions.append(effort)
         return Echo()

@@ -88,12 +88,7 @@ class FakeEngine:
         self.moods: list[tuple[str, float]] = []
 
     def enroll(
-        self,
-        frames: Iterable[VideoFrame],
-        quality: Quality,
-        tracker: Tracker,
-        report: Report,
-        generator: str = DEFAULT,
+        self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report, generator: str = DEFAULT
     ) -> Profile:
         if self.enroll_error is not None:
             raise self.enroll_error
