@@ -1,4 +1,4 @@
-"""What stands at the head of every result file: machine, versions, date and command."""
+"""What stands at the head of every result file: machine, versions, code, date and command."""
 
 import json
 import os
@@ -8,13 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.evaluation import describe_machine, versions
+from engine.evaluation import code_digest, describe_machine, versions
 
 
 def header(command: str) -> dict[str, Any]:
-    """Machine, versions, date (UTC) and the command that measured."""
+    """Machine, versions, digest of the code, date (UTC) and the command that measured."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"command": command, "date": now, "machine": describe_machine(), "versions": versions()}
+    return {
+        "command": command,
+        "date": now,
+        "machine": describe_machine(),
+        "versions": versions(),
+        "code": code_digest(),
+    }
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -19,14 +19,16 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BadInputError
+from engine.errors import BadInputError, MediaError
 from engine.evaluation import Collector, Judge, MeasuredFrame
+from engine.evaluation.lse import LSE, LipSync, without
 from engine.evaluation.pictures import load_opencv
 from engine.evaluation.reconstruction import Distance, Reconstruction
 from engine.evaluation.strips import StripMaker, resized
 from engine.media import VideoFrame
 from engine.tracking.tracker import TrackResult
 from streaming.ingest.file import VideoInfo, probe_video, read_video
+from streaming.ingest.sound import read_sound
 
 VIDEOS: Final = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 OWN: Final = "own"
@@ -146,6 +148,7 @@ def score(
     span: tuple[float, float | None] = (0.0, None),
     strip: StripMaker | None = None,
     collector: Collector | None = None,
+    sync: LipSync | None = None,
 ) -> dict[str, Any]:
     """Measure one video of another system.
 
@@ -157,6 +160,7 @@ def score(
         span: start and length in seconds of the part of the clip that was dubbed.
         strip: takes pictures, if any are wanted.
         collector: takes the readings; one of its own by default.
+        sync: measures lips against the result's own sound, if SyncNet's weights are there.
 
     Returns:
         The report, in the form of our own runs.
@@ -170,6 +174,8 @@ def score(
         found = tracker.track(source.rgb(), source.seconds)
         shown = _shown(frame, source, found)
         collector.add(shown)
+        if sync is not None:
+            sync.add(shown.frame, shown.tracked)
         if own_sound:
             likeness.add(frame, source, shown.tracked)
         if strip is not None:
@@ -182,7 +188,22 @@ def score(
         report["not_measured"][key] = reason
         report["counted"].pop(key, None)
     report["details"] = {} if not own_sound else report["details"]
+    if sync is not None:
+        add_lse(report, _heard(result, sync))
     return report | {"reconstruction": likeness.finish() if own_sound else None}
+
+
+def _heard(result: Path, sync: LipSync) -> dict[str, Any]:
+    try:
+        return sync.finish(read_sound(result).speech)
+    except MediaError:
+        return without("the result has no sound")
+
+
+def add_lse(report: dict[str, Any], found: dict[str, Any]) -> None:
+    """Puts what SyncNet measured into a report, in place of "not measured"."""
+    report["lse"] = found
+    report["not_measured"] = {k: v for k, v in report["not_measured"].items() if k not in LSE} | found["not_measured"]
 
 
 def _shown(frame: VideoFrame, source: VideoFrame, found: TrackResult) -> MeasuredFrame:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench.report import name_of
+from bench.matrix import Clip, clips_of, explain
+from bench.report import name_of, side_rows
 from engine.evaluation import FIGURES, goal_text, reached
 
 Series = Mapping[str, Sequence[float | None]]
@@ -55,14 +56,34 @@ def page(runs: Sequence[Run], head: Mapping[str, Any]) -> str:
     machine = head.get("machine", {})
     where = f"{machine.get('processor', '')}, {machine.get('cores', '')} cores"
     about = f"{head.get('command', '')}; {head.get('date', '')}; {where}"
+    if older := head.get("measured_by_other_code"):
+        about += f"; {older} runs were measured by another version of the code"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>livedub: quality</title>',
         f"<style>{_STYLE}</style></head><body><h1>Quality</h1><p class='small'>{html.escape(about)}</p>",
+        clips_section(clips_of([run.report for run in runs])),
         figures_table(runs),
         *(section(run) for run in runs),
         "</body></html>\n",
     ]
     return "\n".join(parts)
+
+
+def clips_section(clips: Sequence[Clip]) -> str:
+    """How every clip fares over its speeches, and which is the worst; empty for fewer than two clips."""
+    if len(clips) < 2:
+        return ""
+    keys = [key for key in FIGURES if any(key in clip.means for clip in clips)]
+    names = ("clip", "speeches", "shortfall", *keys)
+    rows = ["".join(f"<th>{html.escape(name)}</th>" for name in names)]
+    for clip in clips:
+        cells = [f"<td>{html.escape(clip.name)}</td><td>{clip.runs}</td><td>{clip.shortfall:.2f}</td>"]
+        for key in keys:
+            mark = " class=missed" if key in clip.missed else " class='none'" if key not in clip.means else ""
+            cells.append(f"<td{mark}>{clip.means[key]:.3g}</td>" if key in clip.means else f"<td{mark}>-</td>")
+        rows.append("".join(cells))
+    table = "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+    return f"<h2>Clips</h2>{table}<p>{'<br>'.join(html.escape(line) for line in explain(clips))}</p>"
 
 
 def figures_table(runs: Sequence[Run]) -> str:
@@ -74,16 +95,10 @@ def figures_table(runs: Sequence[Run]) -> str:
     for key in FIGURES:
         cells = "".join(_cell(key, run.report["figures"].get(key)) for run in measured)
         rows.append(f"<td>{html.escape(key)}</td><td>{html.escape(goal_text(key))}</td>{cells}")
-    for key in _reconstruction_keys(measured):
-        values = [(run.report.get("reconstruction") or {}).get("figures", {}).get(key) for run in measured]
+    for key, words, values in side_rows([run.report for run in measured]):
         cells = "".join("<td class='none'>-</td>" if v is None else f"<td>{v:.3g}</td>" for v in values)
-        rows.append(f"<td>{html.escape(key)}</td><td>own sound</td>{cells}")
+        rows.append(f"<td>{html.escape(key)}</td><td>{html.escape(words)}</td>{cells}")
     return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
-
-
-def _reconstruction_keys(runs: Sequence[Run]) -> list[str]:
-    keys = [key for run in runs for key in (run.report.get("reconstruction") or {}).get("figures", {})]
-    return list(dict.fromkeys(keys))
 
 
 def _cell(key: str, value: float | None) -> str:

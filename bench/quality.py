@@ -1,10 +1,12 @@
 """Quality over clips and speech: dubs every pair in this process, measures it, and sums up.
 
-For each pair a JSON report (`CLIP__SPEECH.json`) is written, at the end `summary.json` and a table. Pairs that are
-measured already with the same options and profile are not measured again. `--speech own` dubs a clip with its own sound
-and measures how well it is reconstructed. `--results NAME=FOLDER` scores another system's videos of the same pairs
-(see `bench.others`). Reports hold figures only; strips of pictures, openings over time and a page of all (`index.html`)
-go to a folder of their own, and never into this repository when they show a real person.
+For each pair a JSON report (`CLIP__SPEECH.json`) is written, and after each the summary (`summary.json`), so that a
+long run can be broken off and taken up again: pairs that are measured already with the same options, profile and code
+are not measured again. A pair that fails does not end the others. With several clips the worst is named, with what it
+misses and what makes it hard (`bench.matrix`). `--syncnet FILE` adds LSE-C and LSE-D. `--speech own` dubs a clip with
+its own sound and measures how well it is reconstructed. `--results NAME=FOLDER` scores another system's videos of the
+same pairs (see `bench.others`). Reports hold figures only; strips of pictures, openings over time and a page of all
+(`index.html`) go to a folder of their own, and never into this repository when they show a real person.
 """
 
 import argparse
@@ -20,14 +22,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.machine import header, read_json, write_json
-from bench.others import OWN, Scorer, System, Tracker, score, score_all
+from bench.matrix import Material, clip_table, clips_of, explain
+from bench.others import OWN, Scorer, System, Tracker, add_lse, score, score_all
 from bench.page import Run, page
 from bench.report import quality_table
 from engine import weights
-from engine.errors import BadInputError
-from engine.evaluation import Collector, DlibJudge, Judge, StripMaker, draw_strip, peak_memory_mb, png
+from engine.errors import BadInputError, LivedubError
+from engine.evaluation import Collector, DlibJudge, Judge, StripMaker, code_digest, draw_strip, peak_memory_mb, png
 from engine.evaluation.likeness import LearntDistance
+from engine.evaluation.lse import LipSync
 from engine.evaluation.reconstruction import Distance, Reconstruction
+from engine.evaluation.syncnet import SyncNet
 from engine.files import write_atomically
 from engine.tracking.tracker import FaceTracker
 from streaming.engines import DubEngine, LocalEngine, Profile, Quality
@@ -77,6 +82,16 @@ class Bench:
     folders: Folders
     clock: Clock = time.perf_counter
     distance: Distance | None = None
+    syncnet: SyncNet | None = None
+    keep_older: bool = False
+    """Whether reports that another version of the code has measured are kept."""
+
+    def attempt(self, clip: Path, speech: Path | None) -> dict[str, Any]:
+        """As `measure`; a pair that cannot be dubbed gives a report without figures that says why."""
+        try:
+            return self.measure(clip, speech)
+        except LivedubError as error:
+            return {"run": {"clip": clip.stem, "speech": name_of(speech)}, "missing": str(error)}
 
     def measure(self, clip: Path, speech: Path | None) -> dict[str, Any]:
         """Dubs and measures one pair, or reads its report when it is there already; returns the report.
@@ -89,12 +104,21 @@ class Bench:
             guard_pictures(self.folders.strips, clip)
         profile, enrolled_s, digest = self._profile(clip)
         run = {"clip": clip.stem, "speech": name_of(speech), "profile": digest, **asdict(self.options)}
+        run |= {} if self.syncnet is None else {"syncnet": self.syncnet.name}
         path = self.folders.out / f"{clip.stem}__{name_of(speech)}.json"
-        if path.is_file() and (known := read_json(path)).get("run") == run:
+        if (known := self._known(path, "run", run)) is not None:
             return known
-        report = self._dub(profile, clip, speech, {"run": run, "enrolled_s": enrolled_s})
+        report = self._dub(profile, clip, speech, {"run": run, "code": code_digest(), "enrolled_s": enrolled_s})
         write_json(path, report)
         return report
+
+    def _known(self, path: Path, key: str, value: object) -> dict[str, Any] | None:
+        """A report that is there already and is of the same thing, by the same code unless older ones are kept."""
+        if not path.is_file():
+            return None
+        known = read_json(path)
+        fresh = self.keep_older or known.get("code") == code_digest()
+        return known if known.get(key) == value and fresh else None
 
     def _profile(self, clip: Path) -> tuple[Profile, float | None, str]:
         """The clip's profile, the seconds that enrolling took (None: it was there), and its file's digest."""
@@ -114,7 +138,8 @@ class Bench:
         timeline = Timeline.plan(info, self.options.start, self.options.duration, sound.duration, False)
         collector = Collector(self.judge, rest_opening=profile.rest_opening)
         likeness = Reconstruction(self.judge, self.distance)
-        strip = StripMaker(judge=self.judge)
+        strip, material = StripMaker(judge=self.judge), Material()
+        sync = None if self.syncnet is None else LipSync(self.syncnet)
         dubbing_s = 0.0
         session = self.engine.session(profile, self.options.effort, "mesh")
 
@@ -127,6 +152,9 @@ class Bench:
             dubbing_s += self.clock() - begun
             for edited in ready:
                 collector.add(edited)
+                material.add(edited.source.seconds, edited.tracked)
+                if sync is not None:
+                    sync.add(edited.frame, edited.tracked)
                 if speech is None:
                     likeness.add(edited.frame, edited.source, edited.tracked)
                 if self.folders.strips is not None:
@@ -141,7 +169,11 @@ class Bench:
         self.draw(strip, collector, f"{clip.stem}__{name_of(speech)}")
         speed = {"ms_per_frame": round(1000 * dubbing_s / len(timeline.pts), 1), "peak_memory_mb": peak_memory_mb()}
         extra |= {"reconstruction": likeness.finish()} if speech is None else {}
-        return collector.finish(command_of(self.options, clip, speech), **extra, **speed).as_dict()
+        extra |= {"material": material.finish(), **speed}
+        report = collector.finish(command_of(self.options, clip, speech), **extra).as_dict()
+        if sync is not None:
+            add_lse(report, sync.finish(sound.speech))
+        return report
 
     def score(self, tracker: Callable[[], Tracker], name: str) -> Scorer:
         """What scores the videos of the system `name`; reports that are there already are read."""
@@ -152,17 +184,26 @@ class Bench:
                 guard_pictures(self.folders.strips, clip)
             digest = hashlib.sha256(result.read_bytes()).hexdigest()[:16]
             span = (self.options.start, self.options.duration)
+            source = [digest, *span, *([] if self.syncnet is None else [self.syncnet.name])]
             path = self.folders.out / f"{result.stem}__by_{name}.json"
-            if path.is_file() and (known := read_json(path)).get("result") == [digest, *span]:
+            if (known := self._known(path, "result", source)) is not None:
                 return known
             strip, collector = StripMaker(judge=self.judge), Collector(self.judge)
-            report = score(result, clip, own, (tracker(), self.judge, self.distance), span, strip, collector)
+            sync = None if self.syncnet is None else LipSync(self.syncnet)
+            report = score(result, clip, own, (tracker(), self.judge, self.distance), span, strip, collector, sync)
             self.draw(strip, collector, f"{result.stem}__by_{name}")
-            report |= {"result": [digest, *span]}
+            report |= {"result": source, "code": code_digest()}
             write_json(path, report)
             return report
 
         return scorer
+
+    def sum_up(self, reports: list[dict[str, Any]], not_begun: int) -> dict[str, Any]:
+        """Writes the summary of all reports so far, and the page; returns the summary."""
+        summary = {**header("python -m bench quality"), "not_begun": not_begun, **summary_of(reports)}
+        write_json(self.folders.out / "summary.json", summary)
+        self.write_page(reports, summary)
+        return summary
 
     def draw(self, strip: StripMaker, collector: Collector, name: str) -> None:
         """Writes a run's strip and its openings over time, if pictures are wanted."""
@@ -245,10 +286,20 @@ def find(folder: Path, name: str) -> Path:
 
 
 def summary_of(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """All runs in short: what was dubbed, its figures, and what it cost."""
-    keys = ["run", "figures", "not_measured", "frames", "edited", "passed_through", "ms_per_frame", "peak_memory_mb"]
-    keys += ["enrolled_s", "reconstruction", "missing"]
-    return {"runs": [{key: report[key] for key in keys if key in report} for report in reports]}
+    """All runs in short: what was dubbed, its figures, what it cost, and which clip is the worst."""
+    keys = ["run", "code", "figures", "not_measured", "frames", "edited", "passed_through", "effort", "stages_ms"]
+    keys += ["ms_per_frame", "peak_memory_mb", "enrolled_s", "material", "reconstruction", "lse", "missing"]
+    runs = [{key: report[key] for key in keys if key in report} for report in reports]
+    older = sum(1 for run in runs if run.get("code", code_digest()) != code_digest())
+    found = {"worst": explain(clips_of(runs)), "runs": runs}
+    return found | ({"measured_by_other_code": older} if older else {})
+
+
+def told(report: dict[str, Any]) -> str:
+    """What is shown of one pair as soon as it is measured."""
+    if "missing" in report:
+        return f"{report['run']['clip']} + {report['run']['speech']}: {report['missing']}\n\n"
+    return quality_table([report]) + "\n"
 
 
 def _progress(what: str, done: int, total: int) -> None:
@@ -275,6 +326,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--effort", type=int, help="optimisation steps a frame")
     parser.add_argument("--start", type=float, default=0.0, help="seconds into the clip")
     parser.add_argument("--duration", type=float, help="seconds of the clip")
+    parser.add_argument(
+        "--syncnet", type=Path, metavar="FILE", help="SyncNet's weights (syncnet_v2.model): LSE-C, LSE-D"
+    )
+    parser.add_argument(
+        "--keep-older", action="store_true", help="do not repeat what another version of the code measured"
+    )
     parser.add_argument("--time-limit", type=float, help="seconds after which no further pair is begun")
     return parser
 
@@ -292,22 +349,26 @@ def main(arguments: list[str]) -> int:
     pairs = list(zip(clips, speeches, strict=True)) if args.pairwise else list(product(clips, speeches))
     options = Options(args.quality, args.effort, args.start, args.duration)
     folders = Folders(args.profiles, args.out, args.strips)
+    syncnet = None if args.syncnet is None else SyncNet.read(args.syncnet)
     distance = LearntDistance(weights.path("stlpips-alex")) if None in speeches else None
-    bench = Bench(LocalEngine(), DlibJudge(), options, folders, distance=distance)
+    bench = Bench(LocalEngine(), DlibJudge(), options, folders, distance=distance, syncnet=syncnet)
+    bench.keep_older = args.keep_older
     begun = bench.clock()
     reports: list[dict[str, Any]] = []
     for clip, speech in pairs:
         if args.time_limit is not None and bench.clock() - begun > args.time_limit:
             sys.stderr.write(f"time limit: {len(pairs) - len(reports)} of {len(pairs)} pairs are not measured\n")
             break
-        reports.append(bench.measure(clip, speech))
-        sys.stdout.write(quality_table(summary_of(reports[-1:])["runs"]) + "\n")
+        reports.append(bench.attempt(clip, speech))
+        sys.stdout.write(told(reports[-1]))
         sys.stdout.flush()
+        bench.sum_up(reports, len(pairs) - len(reports))
     not_begun = len(pairs) - len(reports)
     for system in systems:
         reports += score_all([system], pairs, bench.score(FaceTracker.from_cache, system.name))
-    summary = {**header("python -m bench quality"), "not_begun": not_begun, **summary_of(reports)}
-    write_json(args.out / "summary.json", summary)
-    bench.write_page(reports, summary)
-    sys.stdout.write(quality_table(summary["runs"]))
-    return 0
+    summary = bench.sum_up(reports, not_begun)
+    clips_found = clips_of(summary["runs"])
+    worst = "\n".join([clip_table(clips_found), *summary["worst"], ""]) if len(clips_found) > 1 else ""
+    sys.stdout.write(quality_table(summary["runs"]) + ("\n" + worst if worst else ""))
+    failed = any("missing" in report and "system" not in report["run"] for report in reports)
+    return 1 if failed else 0

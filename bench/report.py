@@ -4,10 +4,13 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench.machine import read_json
 from engine.evaluation import FIGURES, goal_text, reached
+
+SIDE: Final = {"reconstruction": "own sound", "lse": "SyncNet"}
+"""Parts of a report with figures of their own, and what those are measured with."""
 
 
 def cell(key: str, value: float | None) -> str:
@@ -23,16 +26,24 @@ def name_of(run: Mapping[str, Any]) -> str:
     return f"{run['system']}: {name}" if "system" in run else name
 
 
+def side_rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[float | None]]]:
+    """Figures that only some runs have: key, what they are measured with, and a value or None for every run."""
+    rows: list[tuple[str, str, list[float | None]]] = []
+    for part, words in SIDE.items():
+        found = [(run.get(part) or {}).get("figures", {}) for run in runs]
+        keys = dict.fromkeys(key for figures in found for key in figures)
+        rows += [(key, words, [figures.get(key) for figures in found]) for key in keys]
+    return rows
+
+
 def quality_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Figures of quality runs (entries of `summary.json`) as a Markdown table; * = not what is to be reached."""
     runs = [run for run in runs if "figures" in run]
     names = [name_of(run["run"]) for run in runs]
     rows = [["figure", "to reach", *names], ["---"] * (2 + len(runs))]
     rows += [[key, goal_text(key), *(cell(key, run["figures"][key]) for run in runs)] for key in FIGURES]
-    likeness = [(run.get("reconstruction") or {}).get("figures", {}) for run in runs]
-    for key in dict.fromkeys(key for figures in likeness for key in figures):
-        values = [figures.get(key) for figures in likeness]
-        rows.append([key, "own sound", *("-" if value is None else f"{value:.3g}" for value in values)])
+    for key, words, values in side_rows(runs):
+        rows.append([key, words, *("-" if value is None else f"{value:.3g}" for value in values)])
     rows.append(["edited / frames", "", *(f"{run['edited']} / {run['frames']}" for run in runs)])
     rows.append(["ms per frame", "", *(f"{run['ms_per_frame']:.0f}" if "ms_per_frame" in run else "-" for run in runs)])
     rows.append(["peak memory, MiB", "", *(str(run.get("peak_memory_mb", "-")) for run in runs)])

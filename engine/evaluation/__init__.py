@@ -4,7 +4,7 @@ from engine.evaluation.collector import Collector, EditedFrameLike
 from engine.evaluation.figures import NotMeasured
 from engine.evaluation.frames import MeasuredFrame
 from engine.evaluation.judges import DlibJudge, Judge
-from engine.evaluation.machine import describe_machine, peak_memory_mb, versions
+from engine.evaluation.machine import code_digest, describe_machine, peak_memory_mb, versions
 from engine.evaluation.report import FIGURES, GOALS, Report, goal_text, reached
 from engine.evaluation.strips import StripMaker, draw_strip, png
 
@@ -19,6 +19,7 @@ __all__ = [
     "NotMeasured",
     "Report",
     "StripMaker",
+    "code_digest",
     "describe_machine",
     "draw_strip",
     "goal_text",

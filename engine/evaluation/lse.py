@@ -144,7 +144,7 @@ class LipSync:
         counted = {"windows": len(known), "left_out": possible - len(known)}
         if len(known) < LEAST_WINDOWS:
             reason = f"{len(known)} windows of five pictures with a face and sound; at least {LEAST_WINDOWS} are needed"
-            return {"figures": dict.fromkeys(LSE), **counted, "not_measured": dict.fromkeys(LSE, reason)}
+            return without(reason) | counted
         coefficients = torch.from_numpy(mfcc(speech))
         windows = coefficients.unfold(0, WINDOWS, _PER_PICTURE)[:possible].transpose(1, 2)
         sound = torch.cat([self._net.sound(part) for part in torch.split(windows, 64)])
@@ -152,6 +152,11 @@ class LipSync:
         confidence, distance, offset = compare(lips, sound, known)
         values = (round(confidence, 4), round(distance, 4), 1000 * offset / RATE)
         return {"figures": dict(zip(LSE, values, strict=True)), **counted, "not_measured": {}}
+
+
+def without(reason: str) -> dict[str, Any]:
+    """What `LipSync.finish` gives where nothing can be measured."""
+    return {"figures": dict.fromkeys(LSE), "windows": 0, "left_out": 0, "not_measured": dict.fromkeys(LSE, reason)}
 
 
 def compare(lips: Tensor, sound: Tensor, places: list[int]) -> tuple[float, float, int]:

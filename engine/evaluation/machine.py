@@ -1,5 +1,7 @@
 """What a figure was measured on: the machine and the versions of everything that matters."""
 
+import functools
+import hashlib
 import importlib
 import os
 import platform
@@ -23,6 +25,22 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+@functools.lru_cache(maxsize=1)
+def code_digest() -> str:
+    """What engine and kernels this is: a hash of their source text and shipped networks, without training.
+
+    Figures with different digests were made by different code: they are not to be compared without a thought.
+    """
+    engine = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for folder in (engine, engine.parent / "kernels"):
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder.parent)
+            if path.suffix in (".py", ".safetensors") and "training" not in name.parts:
+                digest.update(name.as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def describe_machine() -> dict[str, str | int | list[str]]:

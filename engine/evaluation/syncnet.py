@@ -6,6 +6,7 @@ the code is ours. Batch normalisation is folded into the convolutions, and the c
 five pictures at once, is one over fifteen channels. The file is read without running anything in it.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ _HEAD: Final = ((0, 1, 512), (3, None, WIDTH))
 
 
 class SyncNet:
-    """Embeddings of pictures and of sound, each [B,1024].
+    """Embeddings of pictures and of sound, each [B,1024]; `name` is the file's, and a digest of the weights.
 
     Args:
         state: tensors by the names of the public state dict.
@@ -98,6 +99,7 @@ class SyncNet:
 
     def __init__(self, state: Mapping[str, Tensor], source: str = "SyncNet") -> None:
         """Folds the normalisations into the weights."""
+        self.name: Final = f"{source} {_digest(state)}"
         self._sound: Final = _Folded(_SOUND, state, source)
         self._lips: Final = _Folded(_LIPS, state, source)
 
@@ -193,6 +195,13 @@ def _taken(state: Mapping[str, Tensor], name: str, shape: Sequence[int], source:
     if tuple(found.shape) != tuple(shape) or not bool(torch.isfinite(found).all()):
         raise WeightsFormatError(f"{source}: {name} is {list(found.shape)}; expected {list(shape)} finite numbers")
     return found.to(torch.float32)
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _check(name: str, values: Tensor, shape: tuple[int, ...]) -> None:

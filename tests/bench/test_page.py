@@ -85,6 +85,23 @@ def test_self_reconstruction_gets_its_own_rows() -> None:
     assert "psnr_db" not in figures_table([Run(report())])
 
 
+def test_figures_of_syncnet_get_their_own_rows() -> None:
+    measured = report("a", lse={"figures": {"lse_c": 6.214, "lse_d": None}})
+    table = figures_table([Run(report()), Run(measured)])
+    assert "<td>lse_c</td><td>SyncNet</td><td class='none'>-</td><td>6.21</td>" in table
+    assert "lse_c" not in figures_table([Run(report())])
+
+
+def test_several_clips_are_ranked_and_the_worst_is_explained() -> None:
+    figures: dict[str, float | None] = dict.fromkeys(FIGURES)
+    runs = [Run(report("good", figures=figures | {"seam": 1.0})), Run(report("<bad>"))]
+    text = page(runs, HEAD)
+    checked(text)
+    assert "Worst of 2 clips: &lt;bad&gt;" in text and "seam (&lt;= 1.05): 1.4 with bus." in text
+    assert text.index("<td>&lt;bad&gt;</td>") < text.index("<td>good</td>")
+    assert "Worst of" not in page(runs[1:], HEAD)
+
+
 def test_names_cannot_break_the_page() -> None:
     text = page([Run(report('<script>alert("x")</script>'), SERIES, b"x")], HEAD)
     assert "<script" not in text and "&lt;script&gt;" in text

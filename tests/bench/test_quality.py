@@ -18,9 +18,10 @@ from bench.__main__ import main as bench_main
 from bench.machine import header, read_json, write_json
 from bench.others import System, score_all
 from engine.errors import BadInputError
-from engine.evaluation import FIGURES, MeasuredFrame, NotMeasured
+from engine.evaluation import FIGURES, MeasuredFrame, NotMeasured, code_digest
 from engine.media import AudioChunk, VideoFrame
 from engine.tracking.tracker import FaceTracker, TrackResult
+from tests.engine.evaluation.made_syncnet import public_syncnet, write
 
 pytestmark = pytest.mark.unit
 FRAMES = 12
@@ -166,6 +167,95 @@ def test_a_measured_pair_is_not_measured_again_unless_something_changed(
     assert (engine.enrolled, engine.sessions) == (1, [None])
     bench_of(tmp_path, engine, q.Options(effort=4)).measure(*files)
     assert (engine.enrolled, engine.sessions) == (1, [None, 4])
+
+
+def test_what_another_version_of_the_code_measured_is_measured_again_unless_it_is_kept(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine()
+    report = bench_of(tmp_path, engine).measure(*files)
+    assert report["code"] == code_digest() and len(code_digest()) == 16
+    monkeypatch.setattr(q, "code_digest", lambda: "changed")
+    kept = bench_of(tmp_path, engine)
+    kept.keep_older = True
+    assert kept.measure(*files) == report and len(engine.sessions) == 1
+    assert q.summary_of([report])["measured_by_other_code"] == 1
+    again = bench_of(tmp_path, engine).measure(*files)
+    assert len(engine.sessions) == 2 and again["code"] == "changed"
+    assert "measured_by_other_code" not in q.summary_of([again])
+
+
+def test_a_pair_that_fails_says_why_and_the_others_go_on(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(q, "LocalEngine", FakeEngine)
+    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    clip, speech = (str(path) for path in files)
+    (tmp_path / "none.wav").write_bytes(b"")
+    arguments = ["--clips", clip, "--speech", str(tmp_path / "none.wav"), speech, "--strips", str(tmp_path / "s")]
+    assert q.main([*arguments, "--profiles", str(tmp_path / "p"), "--out", str(tmp_path / "o")]) == 1
+    failed, measured = read_json(tmp_path / "o" / "summary.json")["runs"]
+    assert "the file is empty" in failed["missing"] and measured["frames"] == FRAMES
+    assert "grey + none: " in capsys.readouterr().out
+    assert "the file is empty" in (tmp_path / "s" / "index.html").read_text()
+
+
+def test_a_run_that_is_broken_off_has_its_summary_and_is_taken_up_again(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off in the third of four pairs: two are there, and only two are dubbed afterwards."""
+    engines: list[FakeEngine] = []
+
+    class Tired(FakeEngine):
+        def session(self, profile: Any, effort: int | None, tracker: str, *rest: Any) -> Echo:
+            if engines[0] is self and len(self.sessions) == 2:
+                raise KeyboardInterrupt
+            return super().session(profile, effort, tracker)
+
+    def made() -> FakeEngine:
+        engines.append(Tired())
+        return engines[-1]
+
+    monkeypatch.setattr(q, "LocalEngine", made)
+    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    (tmp_path / "data/clips/other.mp4").write_bytes(files[0].read_bytes())
+    (tmp_path / "data/speech/hum.wav").write_bytes(files[1].read_bytes())
+    arguments = ["--data", str(tmp_path / "data"), "--clips", "grey", "other", "--speech", "noise", "hum"]
+    arguments += ["--profiles", str(tmp_path / "p"), "--out", str(tmp_path / "o"), "--strips", str(tmp_path / "s")]
+    with pytest.raises(KeyboardInterrupt):
+        q.main(arguments)
+    summary = read_json(tmp_path / "o" / "summary.json")
+    assert (len(summary["runs"]), summary["not_begun"], engines[0].enrolled) == (2, 2, 2)
+    assert "grey + hum" in (tmp_path / "s" / "index.html").read_text()
+    assert q.main(arguments) == 0
+    summary = read_json(tmp_path / "o" / "summary.json")
+    assert (len(summary["runs"]), summary["not_begun"]) == (4, 0)
+    assert (engines[1].enrolled, len(engines[1].sessions)) == (0, 2)
+    assert summary["worst"] and "other + hum" in (tmp_path / "s" / "index.html").read_text()
+
+
+def test_syncnet_measures_ours_and_others_when_its_weights_are_given(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second is too short for a figure: the report says so instead of "none given"."""
+    monkeypatch.setattr(q, "LocalEngine", FakeEngine)
+    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    clip, speech = files
+    (tmp_path / "w2l").mkdir()
+    (tmp_path / "w2l" / "grey__noise.mp4").write_bytes(clip.read_bytes())
+    weights = write(tmp_path / "syncnet_v2.model", public_syncnet())
+    arguments = ["--clips", str(clip), "--speech", str(speech), "--profiles", str(tmp_path / "p")]
+    arguments += ["--out", str(tmp_path / "o"), "--results", f"W={tmp_path / 'w2l'}"]
+    assert q.main(arguments) == 0
+    assert "none given" in read_json(tmp_path / "o" / "grey__noise.json")["not_measured"]["lse_c"]
+    monkeypatch.setattr(FaceTracker, "from_cache", Blind)
+    assert q.main([*arguments, "--syncnet", str(weights)]) == 0
+    ours = read_json(tmp_path / "o" / "grey__noise.json")
+    assert ours["lse"]["windows"] == 7 and ours["run"]["syncnet"].startswith("syncnet_v2.model ")
+    assert "at least 25 are needed" in ours["not_measured"]["lse_c"]
+    theirs = read_json(tmp_path / "o" / "grey__noise__by_W.json")
+    assert theirs["not_measured"]["lse_d"] == "the result has no sound"
+    assert bench_main(["quality", *arguments, "--syncnet", str(tmp_path / "no.model")]) == 2
 
 
 def test_pictures_of_other_people_s_clips_never_go_into_the_repository(tmp_path: Path) -> None:

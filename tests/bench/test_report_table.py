@@ -80,7 +80,7 @@ def test_a_result_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_header_says_what_was_measured_with_what() -> None:
     found = header("python -m bench speech")
-    assert set(found) == {"command", "date", "machine", "versions"}
+    assert set(found) == {"command", "date", "machine", "versions", "code"}
     assert found["command"] == "python -m bench speech"
     assert found["date"].endswith("+00:00") and "." not in found["date"]
     assert json.loads(json.dumps(found)) == found
