@@ -11,10 +11,10 @@ import torch
 
 from engine.errors import BackendError, BadInputError
 from streaming.commands.common import Context, Subparsers, add_json
-from streaming.consent import require_consent
+from streaming.consent import require_consent, stated
 
 if TYPE_CHECKING:
-    from streaming.live.session import SessionConfig
+    from streaming.live.config import SessionConfig
     from streaming.server.settings import ServerSettings
 
 TOKEN_VARIABLE = "LIVEDUB_TOKEN"
@@ -34,8 +34,14 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080; 0: any)")
     parser.add_argument("--speaker", action="append", default=[], metavar="[NAME=]PROFILE", help="who may be edited, "
                         "beside the shipped presenter; may be repeated")  # fmt: skip
-    parser.add_argument("--source", metavar="SOURCE", help="begin a session at once: presenter, a file, or an address "
-                        "(rtsp, rtmp, udp); the page shows it")  # fmt: skip
+    parser.add_argument("--source", metavar="SOURCE", help="begin a session at once: presenter, a file, an address "
+                        "(rtsp, rtmp, udp), or camera; the page shows it")  # fmt: skip
+    parser.add_argument("--enroll", metavar="NAME", help="learn the face in that session's source live, under this "
+                        "name, while its pictures pass through")  # fmt: skip
+    parser.add_argument("--profiles", type=Path, metavar="FOLDER", help="more profiles; faces learnt live are kept "
+                        "there (default: they go when the server ends)")  # fmt: skip
+    parser.add_argument("--camera", action="append", default=[], metavar="NAME", help="a camera of this machine that "
+                        "sessions may use, such as /dev/video0; may be repeated")  # fmt: skip
     parser.add_argument("--audio", type=Path, metavar="FILE", help="speech for that session (default: the shipped one)")
     parser.add_argument("--effort", type=int, metavar="N", help="optimisation steps a picture of that session")
     parser.add_argument("--delay", type=int, metavar="MS", help="its delay in ms, a multiple of 20 (default: measured)")
@@ -102,6 +108,8 @@ def _settings(args: argparse.Namespace) -> "ServerSettings":
         port=args.port,
         token=os.environ.get(TOKEN_VARIABLE) or None,
         speakers=speakers,
+        profiles=args.profiles,
+        cameras=tuple(args.camera),
         ice_servers=tuple(IceServer.parse(text) for text in args.ice_server),
         ice_hosts=tuple(args.ice_host),
         max_sessions=args.max_sessions,
@@ -111,12 +119,13 @@ def _settings(args: argparse.Namespace) -> "ServerSettings":
 
 def _first_session(args: argparse.Namespace, settings: "ServerSettings", context: Context) -> "SessionConfig | None":
     """What `--source` asks for."""
-    from streaming.live.session import SessionConfig
+    from streaming.live.config import SessionConfig
+    from streaming.live.enrolment import EnrolSpec
     from streaming.live.sources import SourceSpec, VoiceSpec
     from streaming.server.bodies import URL_SCHEMES, checked_effort
 
     if args.source is None:
-        for name in ("audio", "effort", "delay", "record", "push"):
+        for name in ("audio", "enroll", "effort", "delay", "record", "push"):
             if getattr(args, name) not in (None, []):
                 raise BadInputError(f"--{name} belongs to the session of --source; got no --source")
         return None
@@ -124,11 +133,18 @@ def _first_session(args: argparse.Namespace, settings: "ServerSettings", context
         source = SourceSpec("presenter")
     elif args.source.partition("://")[0] in URL_SCHEMES:
         source = SourceSpec("url", url=args.source)
+    elif args.source == "camera":
+        if not settings.cameras:
+            raise BadInputError("--source camera: got no --camera; name the camera, for example --camera /dev/video0")
+        source = SourceSpec("camera", url=settings.cameras[0])
     else:
         source = SourceSpec("file", path=Path(args.source))
     if source.is_of_a_person:
         require_consent(args.consent, context.screen, context.stdin)
+    consent = stated("command line") if source.is_of_a_person else None
+    enrol = None if args.enroll is None else EnrolSpec(args.enroll, consent)
     voice = VoiceSpec("presenter") if args.audio is None else VoiceSpec("file", path=args.audio)
     speaker = list(settings.speakers)[-1]
     effort = None if args.effort is None else checked_effort(args.effort, context.engine.features())
-    return SessionConfig(source, voice, settings.speakers[speaker], speaker, effort, delay_ms=args.delay)
+    profile = settings.speakers[speaker]
+    return SessionConfig(source, voice, profile, speaker, effort, delay_ms=args.delay, enrol=enrol)

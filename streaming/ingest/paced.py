@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
-from typing import Final
+from typing import Final, TypeVar
 
 from engine.media import VideoFrame
 from streaming.channel import Channel, Policy
@@ -13,6 +13,8 @@ from streaming.clock import NS, Clock
 from streaming.ingest.file import VideoInfo, read_video, read_video_backwards
 from streaming.stage import TaskOwner
 from streaming.worker import Worker
+
+T = TypeVar("T")
 
 _AHEAD_MS: Final = 400.0
 """Pictures that are decoded ahead of their time."""
@@ -66,9 +68,9 @@ async def play(frames: Iterator[VideoFrame], clock: Clock, worker: Worker) -> As
             yield frame
 
 
-async def take(frames: AsyncGenerator[VideoFrame, None], limit: int) -> list[VideoFrame]:
+async def take(frames: AsyncGenerator[T, None], limit: int) -> list[T]:
     """The first `limit` pictures of a source, which is closed then."""
-    taken: list[VideoFrame] = []
+    taken: list[T] = []
     async with aclosing(frames) as source:
         async for frame in source:
             taken.append(frame)

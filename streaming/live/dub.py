@@ -40,11 +40,14 @@ class LiveDub:
     Args:
         session: the engine's session, fresh.
         look_ahead_ms: voice after a picture's time that the session needs for it.
+        fade_ms: media time in which the first edited pictures go over from the untouched ones.
     """
 
-    def __init__(self, session: LiveSession, look_ahead_ms: float) -> None:
+    def __init__(self, session: LiveSession, look_ahead_ms: float, fade_ms: float = 0.0) -> None:
         """Nothing is fed yet."""
         self.session = session
+        self._fade_ns = fade_ms * MS
+        self._first_edit: int | None = None
         self.look_ahead_ns = round(look_ahead_ms * MS) + _SLACK_NS
         """Voice after a picture's time that is needed before it can be edited."""
         self.wanted_effort: int = session.effort
@@ -73,7 +76,7 @@ class LiveDub:
             self.session.push_video(replace(frame, pts=self._last_ticks))
         for done in self.session.ready():
             source = self._sources.popleft()
-            finished = replace(done.frame, pts=source.pts) if done.edited else source
+            finished = self._faded(source, replace(done.frame, pts=source.pts)) if done.edited else source
             pictures.append(LivePicture(finished, source, done.edited, done.reason, done.effort, done.stages_ms))
         return DubOutcome(tuple(pictures), (time.perf_counter() - begin) * 1000)
 
@@ -97,6 +100,13 @@ class LiveDub:
             times.append((time.perf_counter() - begin) * 1000)
         return sorted(times)[len(times) // 2]
 
+    def _faded(self, source: VideoFrame, edited: VideoFrame) -> VideoFrame:
+        """The edited picture, or less of it while the edit fades in."""
+        now = media_ns(source)
+        self._first_edit = now if self._first_edit is None else self._first_edit
+        elapsed = max(0, now - self._first_edit)
+        return edited if elapsed >= self._fade_ns else between(source, edited, (elapsed + 20 * MS) / self._fade_ns)
+
     def _hear(self, block: SoundBlock) -> None:
         if self._next_block is None:
             self._zero = block.media - self._fed * 10**9 // ENGINE_RATE
@@ -109,6 +119,15 @@ class LiveDub:
             samples: NDArray[np.float32] = np.ascontiguousarray(part.to_ndarray().reshape(-1), dtype=np.float32)
             self.session.push_audio(AudioChunk(samples, ENGINE_RATE, self._fed, Fraction(1, ENGINE_RATE)))
             self._fed += len(samples)
+
+
+def between(source: VideoFrame, edited: VideoFrame, share: float) -> VideoFrame:
+    """A picture with a share (0...1) of its edit; samples that the edit left alone stay as they are."""
+    planes = tuple(
+        (before + np.rint((after.astype(np.float32) - before) * min(1.0, share))).astype(before.dtype)
+        for before, after in zip(source.planes, edited.planes, strict=True)
+    )
+    return replace(edited, planes=planes)
 
 
 def newest_ready(frames: Sequence[VideoFrame], heard_until: int, look_ahead_ns: int) -> int:

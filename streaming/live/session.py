@@ -3,92 +3,36 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Final, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
 from engine.errors import BackendError, BadInputError, LivedubError
 from engine.media import VideoFrame
-from streaming.clock import MS, Clock
+from streaming.clock import MS
 from streaming.egress.hub import PictureHub, SoundHub, View
 from streaming.egress.mux import MuxOutput
 from streaming.egress.webrtc import Viewer
 from streaming.encoder import CodecName
-from streaming.engines import Engine
-from streaming.ingest.network import NetworkState, receive
+from streaming.ingest.network import FfmpegStream, NetworkState, Stream, camera_opener, receive
 from streaming.ingest.webrtc import Publisher
+from streaming.live.config import NotReady, Refused, SessionConfig, State, Surroundings
 from streaming.live.dub import LiveDub
+from streaming.live.enrolment import LiveEnrolment, NotEnrolled
 from streaming.live.media import SessionTime
-from streaming.live.sources import PAUSE_S, SourceSpec, VoiceSpec, open_recording, read_voice
-from streaming.live.voice import LiveVoice, NoVoice, PlayOut, RecordedVoice, Voice
+from streaming.live.sources import VoiceSpec, open_recording
+from streaming.live.voice import PlayOut
+from streaming.live.voices import Voices
 from streaming.pipeline import LivePipeline, PipelineConfig, fitting_delay_ms
-from streaming.rtc import IceServer
 from streaming.stage import TaskOwner
 from streaming.worker import Worker
 
 log = logging.getLogger(__name__)
 
-State = Literal["waiting", "loading", "running", "ended", "failed", "closed"]
-"""waiting: for the first picture; loading: the engine; ended: the source has, the rest goes on."""
-
-
-class NotReady(LivedubError):
-    """The session is not running yet."""
-
-    retryable = True
-
-
-class Refused(LivedubError):
-    """A limit is reached."""
-
-    retryable = True
-
-
-@dataclass(frozen=True)
-class SessionConfig:
-    """What a session is asked to do."""
-
-    source: SourceSpec
-    """The pictures."""
-    voice: VoiceSpec
-    """The dubbing voice."""
-    profile: Path
-    """The speaker's profile."""
-    speaker: str
-    """Its name."""
-    effort: int | None = None
-    """Optimisation steps a picture; None: the engine's default."""
-    emotion: str | None = None
-    """Emotion of the dub; None: the engine's neutral."""
-    intensity: float = 1.0
-    """How strong the emotion is, 0 to 1."""
-    delay_ms: int | None = None
-    """From media time to the viewers; None: measured on the first picture."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What all sessions of a server share."""
-
-    engine: Engine
-    """What edits."""
-    compute: Worker
-    """The compute thread."""
-    make_worker: Callable[[str], Worker]
-    """Makes a thread for a codec."""
-    clock: Clock
-    """The time that all keep."""
-    ice_servers: Sequence[IceServer] = ()
-    """STUN and TURN servers."""
-    max_viewers: int = 8
-    """Viewers of one session."""
-    known_cost_ms: dict[str, float] = field(default_factory=dict)
-    """Speaker and effort -> time of one edit, as measured before."""
+_FADE_MS: Final = 600.0
+"""Media time in which the edit of a face that was just learnt or chosen fades in."""
 
 
 class LiveDubSession:
@@ -107,34 +51,38 @@ class LiveDubSession:
         """WHIP connections."""
         self.viewers: dict[str, Viewer] = {}
         """WHEP connections."""
-        self.play_out: PlayOut | None = None
-        """The buffer of a voice that programs send."""
+        self.enrolment: LiveEnrolment | None = None
+        """The face that is being learnt, or was."""
         self._around = around
         self._pipeline: LivePipeline | None = None
         self._dub: LiveDub | None = None
-        self._mic: LiveVoice | None = None
         self._first: asyncio.Future[VideoFrame] = asyncio.get_running_loop().create_future()
         self._hubs: dict[tuple[CodecName, View], PictureHub] = {}
         self._sound_hub: SoundHub | None = None
-        self._media: Final = around.make_worker(f"livedub-media-{self.id[:4]}")
-        self._encode: Final = around.make_worker(f"livedub-encode-{self.id[:4]}")
-        self._sound: Final = around.make_worker(f"livedub-sound-{self.id[:4]}")
-        self._workers = [self._media, self._encode, self._sound]
+        self._workers: list[Worker] = []
+        self._media: Final = self._worker("media")
+        self._encode: Final = self._worker("encode")
+        self._sound: Final = self._worker("sound")
         self._outputs: list[MuxOutput] = []
         self._network: NetworkState | None = None
         self._tasks = TaskOwner(f"session {self.id[:4]}")
-        self._recorded: dict[VoiceSpec, NDArray[np.float32]] = {}
+        self._voices = Voices(around.clock, self._media, lambda: self._worker("voice"))
 
     async def start(self) -> None:
         """Open the source and the voice, and begin.
 
         Raises:
             MediaError: the source or the voice cannot be read.
+            BadInputError: a new speaker's name cannot be.
         """
-        if self.config.voice.kind in ("presenter", "file"):
-            await self._read_recording(self.config.voice)
-        if self.config.source.kind in ("presenter", "file"):
-            frames = await open_recording(self.config.source, self._around.clock, self._media)
+        source, spec = self.config.source, self.config.enrol
+        if spec is not None:
+            place = self._around.speakers.place(spec.name)
+            learner = self._around.make_learner(self._around.engine, spec.quality, place)
+            self.enrolment = LiveEnrolment(spec, place, learner, self._worker, self._around.clock)
+        await self._voices.prepare(self.config.voice)
+        if source.kind in ("presenter", "file"):
+            frames = await open_recording(source, self._around.clock, self._media)
 
             async def feed() -> None:
                 """Hand the recording on."""
@@ -143,8 +91,9 @@ class LiveDubSession:
                 self.state = "ended"
 
             self._tasks.begin("source", feed())
-        elif self.config.source.kind == "url":
-            self._tasks.begin("source", self._receive(self.config.source.url or ""))
+        elif source.kind in ("url", "camera"):
+            opener = camera_opener() if source.kind == "camera" else FfmpegStream
+            self._tasks.begin("source", self._receive(source.url or "", opener))
         self._tasks.begin("run", self._run())
         self._tasks.begin("watch", self._watch(self._tasks))
 
@@ -190,6 +139,8 @@ class LiveDubSession:
         """A picture of the source, as it comes."""
         if not self._first.done():
             self._first.set_result(frame)
+        if self.enrolment is not None:
+            self.enrolment.push(frame)
         if self._pipeline is not None and self.state in ("running", "loading", "ended"):
             self._pipeline.push_picture(frame)
 
@@ -217,8 +168,7 @@ class LiveDubSession:
             NotReady: it does not run yet.
             MediaError: the path or address cannot work.
         """
-        worker = self._around.make_worker(f"livedub-mux-{self.id[:4]}-{len(self._outputs)}")
-        self._workers.append(worker)
+        worker = self._worker(f"mux-{len(self._outputs)}")
         output = MuxOutput(target, self.pictures("H264", "edited"), self._around.clock, worker)
         self._outputs.append(output)
         self.pipeline.outputs.append(output)
@@ -252,7 +202,7 @@ class LiveDubSession:
         """
         name = secrets.token_urlsafe(9)
         picture = self.take_picture if self.config.source.kind == "whip" else None
-        sound = self._take_microphone if self.config.voice.kind == "whip" else None
+        sound = partial(self._voices.heard, "whip") if self.config.voice.kind == "whip" else None
         publisher = Publisher(picture, sound, self._media, self._around.ice_servers, lambda: self._forget(name))
         async with AsyncExitStack() as undo:
             undo.push_async_callback(publisher.aclose)
@@ -294,11 +244,32 @@ class LiveDubSession:
         Raises:
             MediaError: a recording cannot be read.
         """
-        if spec.kind in ("presenter", "file"):
-            await self._read_recording(spec)
+        await self._voices.prepare(spec)
         self.config = replace(self.config, voice=spec)
         if self._pipeline is not None:
-            self._pipeline.voice.use(self._voice())
+            self._pipeline.voice.use(await self._voices.make(spec))
+
+    async def set_speaker(self, name: str) -> None:
+        """Edit with another speaker's profile from now on.
+
+        Raises:
+            BadInputError: there is none of this name, or a face is being learnt.
+        """
+        if self.is_enrolling:
+            raise BadInputError("a face is being learnt in this session; choose a speaker when that is done")
+        self.config = replace(self.config, profile=self._around.speakers.profile(name), speaker=name)
+        if self.state in ("running", "ended"):
+            await self._use()
+
+    @property
+    def is_enrolling(self) -> bool:
+        """Whether a face is being learnt."""
+        return self.enrolment is not None and self.enrolment.phase in ("looking", "learning")
+
+    @property
+    def play_out(self) -> PlayOut | None:
+        """The buffer of a voice that programs send."""
+        return self._voices.play_out
 
     def interrupt(self) -> None:
         """Silence the voice now."""
@@ -321,7 +292,9 @@ class LiveDubSession:
             "viewers": len(self.viewers),
             "publishers": len(self.publishers),
             "encoders": {f"{codec} {view}": hub.encoder.name for (codec, view), hub in self._hubs.items()},
+            "enrolment": None if self.enrolment is None else self.enrolment.as_dict(),
             "network": None if self._network is None else dict(vars(self._network)),
+            "voice_network": None if self._voices.network is None else dict(vars(self._voices.network)),
             "outputs": [output.state.as_dict() for output in self._outputs],
             "stats": None if self._pipeline is None else self._pipeline.as_dict(),
         }
@@ -333,6 +306,7 @@ class LiveDubSession:
         for peer in peers:
             await peer.aclose()
         await self._tasks.end()
+        await self._voices.aclose()
         for output in self._outputs:
             await output.aclose()
         for hub in self._hubs.values():
@@ -344,11 +318,15 @@ class LiveDubSession:
         for worker in self._workers:
             await asyncio.to_thread(worker.close)
 
-    async def _receive(self, url: str) -> None:
-        """Hand a network source on, for ever."""
+    async def _receive(self, url: str, opener: Callable[[str], Stream]) -> None:
+        """Hand a network source or a camera on, for ever."""
         self._network = NetworkState()
-        async for frame in receive(url, self._around.clock, self._media, self._network, self._source_begun):
-            self.take_picture(frame)
+        source = receive(url, self._around.clock, self._worker("source"), self._network, self._source_begun, opener)
+        async for item in source:
+            if isinstance(item, VideoFrame):
+                self.take_picture(item)
+            else:
+                self._voices.heard("source", item)
 
     def _source_begun(self) -> None:
         if self._pipeline is not None:
@@ -361,38 +339,55 @@ class LiveDubSession:
         frame = await self._first
         self.state = "loading"
         if delay_ms is not None:
-            self._begin(delay_ms, known or 300.0)
+            await self._begin(delay_ms, known or 300.0)
         elif known is not None:
-            self._begin(fitting_delay_ms(200, known), known)
+            await self._begin(fitting_delay_ms(200, known), known)
         dub = await self._open()
         cost = await around.compute.run(lambda: dub.warm_up(frame))
         around.known_cost_ms[self._cost_key()] = cost
         if self._pipeline is None:
-            self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
-        self.pipeline.use(dub, resized=self._resized)
+            await self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
         self.state = "running"
+        if self.enrolment is None:
+            self.pipeline.use(dub, resized=self._resized)
+        else:
+            self._dub = None
+            await self._learn(self.enrolment)
 
-    def _begin(self, delay_ms: int, cost_ms: float) -> None:
+    async def _learn(self, enrolment: LiveEnrolment) -> None:
+        """Let pictures pass through while a face is learnt, then edit with what came of it."""
+        self.pipeline.use(None, "enrolling")
+        try:
+            await enrolment.run()
+        except NotEnrolled as error:
+            log.warning("session %s: %s", self.id[:4], error)
+            self.pipeline.use(None, "not_enrolled")
+            return
+        self._around.speakers.add(enrolment.spec.name, enrolment.place)
+        self.config = replace(self.config, profile=enrolment.place, speaker=enrolment.spec.name)
+        await self._use()
+
+    async def _use(self) -> None:
+        """Open a dub as configured, and let its edit fade in."""
+        self.pipeline.use(await self._open(_FADE_MS), resized=self._resized)
+
+    async def _begin(self, delay_ms: int, cost_ms: float) -> None:
         """Start the pipeline; pictures pass through until a dub is used."""
+        voice = await self._voices.make(self.config.voice)
         self._pipeline = LivePipeline(self._around.clock, self._around.compute, PipelineConfig(delay_ms, cost_ms))
-        self._pipeline.voice.use(self._voice())
+        self._pipeline.voice.use(voice)
 
-    async def _open(self) -> LiveDub:
+    async def _open(self, fade_ms: float = 0.0) -> LiveDub:
         config, engine = self.config, self._around.engine
         opened = await self._around.compute.run(lambda: engine.live(engine.load(config.profile), config.effort))
-        self._dub = LiveDub(opened.session, opened.look_ahead_ms)
+        self._dub = LiveDub(opened.session, opened.look_ahead_ms, fade_ms)
         if self.config.emotion is not None:
             await self.set_emotion(self.config.emotion, self.config.intensity)
         return self._dub
 
     def _resized(self) -> None:
         """Pictures of another size came: begin a new dub for them."""
-
-        async def again() -> None:
-            """Open it while pictures pass through."""
-            self.pipeline.use(await self._open(), resized=self._resized)
-
-        self._tasks.begin("another size", again())
+        self._tasks.begin("another size", self._use())
 
     def _cost_key(self) -> str:
         return f"{self.config.speaker} {self.config.effort}"
@@ -415,28 +410,11 @@ class LiveDubSession:
                     log.error("session %s failed", self.id, exc_info=error)
                 return
 
-    def _voice(self) -> Voice:
-        """The voice that the configuration asks for."""
-        spec = self.config.voice
-        self._mic = self.play_out = None
-        if spec.kind in ("presenter", "file"):
-            return RecordedVoice(self._recorded[spec], PAUSE_S if spec.repeat else None)
-        if spec.kind == "whip":
-            self._mic = LiveVoice("microphone")
-            return self._mic
-        if spec.kind == "stream":
-            self.play_out = PlayOut()
-            return self.play_out
-        return NoVoice()
-
-    async def _read_recording(self, spec: VoiceSpec) -> None:
-        if spec.kind == "file" and spec.path is None:
-            raise BadInputError("voice of kind file: got no file; expected an upload's name")
-        self._recorded = {spec: await self._media.run(lambda: read_voice(spec))}
-
-    def _take_microphone(self, samples: NDArray[np.float32]) -> None:
-        if self._mic is not None:
-            self._mic.push(samples)
+    def _worker(self, what: str) -> Worker:
+        """A thread that ends with the session."""
+        worker = self._around.make_worker(f"livedub-{what}-{self.id[:4]}")
+        self._workers.append(worker)
+        return worker
 
     def _forget(self, name: str) -> None:
         self.viewers.pop(name, None)

@@ -20,8 +20,8 @@ from streaming.worker import Worker
 DEMO_DATA: Final = Path(__file__).resolve().parents[1] / "demo_data"
 """The shipped presenter, her profile, and speech."""
 
-SourceKind = Literal["presenter", "file", "url", "whip"]
-VoiceKind = Literal["none", "presenter", "file", "whip", "stream"]
+SourceKind = Literal["presenter", "file", "url", "camera", "whip"]
+VoiceKind = Literal["none", "presenter", "file", "whip", "source", "url", "stream"]
 
 PAUSE_S: Final = 1.0
 """Silence before a recording begins anew."""
@@ -32,11 +32,12 @@ class SourceSpec:
     """Where the pictures come from."""
 
     kind: SourceKind
-    """presenter: the shipped clip; file: a recording, back and forth; url: RTSP, RTMP, UDP; whip: a camera."""
+    """presenter: the shipped clip; file: a recording, back and forth; url: RTSP, RTMP, UDP; camera: one of this
+    machine; whip: one elsewhere."""
     path: Path | None = None
     """Of a file."""
     url: str | None = None
-    """Of a network source."""
+    """Of a network source; a camera's name."""
 
     @property
     def is_of_a_person(self) -> bool:
@@ -49,9 +50,12 @@ class VoiceSpec:
     """Where the dubbing voice comes from."""
 
     kind: VoiceKind = "none"
-    """none; presenter: the shipped speech; file: a recording; whip: a microphone; stream: PCM over a WebSocket."""
+    """none; presenter: the shipped speech; file: a recording; whip: a microphone; source: the sound that comes with
+    the pictures of an address; url: the sound of an address; stream: PCM over a WebSocket."""
     path: Path | None = None
     """Of a file."""
+    url: str | None = None
+    """Of a network voice."""
     repeat: bool = True
     """Whether a recording begins anew at its end."""
 

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
 from engine.errors import BadInputError
 from streaming.egress.hub import View
+from streaming.engines import Quality
 from streaming.live.session import LiveDubSession
 from streaming.server import bodies
 from streaming.server.manager import Sessions, Uploads
@@ -35,6 +37,8 @@ class Api:
         """Serve these sessions."""
         self._sessions, self._uploads = sessions, uploads
         self._features: Final = sessions.around.engine.features()
+        self._speakers: Final = sessions.around.speakers
+        self._known: Final = bodies.Known(self._speakers, self._features, uploads.path, sessions.settings.cameras)
 
     def routes(self) -> list[web.RouteDef]:
         """Every address."""
@@ -43,6 +47,7 @@ class Api:
             web.get("/api/openapi.json", self.openapi),
             web.get("/api/engine", self.engine),
             web.post("/api/uploads", self.upload),
+            web.get("/api/speakers/{speaker}", self.speaker),
             web.get("/api/sessions", self.sessions),
             web.post("/api/sessions", self.create),
             web.get(one, self.show),
@@ -69,7 +74,10 @@ class Api:
         settings = self._sessions.settings
         return web.json_response(
             {
-                "speakers": list(settings.speakers),
+                "speakers": list(self._speakers.names()),
+                "keeps_speakers": self._speakers.keeps,
+                "qualities": list(get_args(Quality)),
+                "cameras": list(settings.cameras),
                 "default_effort": self._features.default_effort,
                 "max_effort": self._features.max_effort,
                 "emotions": list(self._features.emotions),
@@ -102,15 +110,19 @@ class Api:
                 raise BadInputError("upload: the body is empty; expected a video or a sound")
         return web.json_response({"upload": name, "bytes": size}, status=201)
 
+    async def speaker(self, request: web.Request) -> web.FileResponse:
+        """A speaker's profile, to be saved."""
+        name = request.match_info["speaker"]
+        headers = {hdrs.CONTENT_DISPOSITION: f"attachment; filename*=UTF-8''{quote(name)}.safetensors"}
+        return web.FileResponse(self._speakers.profile(name), headers=headers)
+
     async def sessions(self, request: web.Request) -> web.Response:
         """All sessions."""
         return web.json_response({"sessions": [session.as_dict() for session in self._sessions.all()]})
 
     async def create(self, request: web.Request) -> web.Response:
         """Begin a session."""
-        config = bodies.session_config(
-            await _json(request), self._sessions.settings.speakers, self._features, self._uploads.path
-        )
+        config = bodies.session_config(await _json(request), self._known, request.remote or "unknown")
         session = await self._sessions.begin(config)
         place = f"/api/sessions/{session.id}"
         links = {"self": place, "whep": f"{place}/whep", "whip": f"{place}/whip"}
@@ -122,9 +134,11 @@ class Api:
         return web.json_response(self._session(request).as_dict())
 
     async def change(self, request: web.Request) -> web.Response:
-        """Change effort, emotion, intensity or voice of a running session."""
+        """Change effort, emotion, intensity, voice or speaker of a running session."""
         session = self._session(request)
-        wanted = bodies.changes(await _json(request), self._features, self._uploads.path)
+        wanted = bodies.changes(await _json(request), self._known)
+        if wanted.speaker is not None:
+            await session.set_speaker(wanted.speaker)
         if wanted.voice is not None:
             await session.set_voice(wanted.voice)
         if wanted.effort is not None:

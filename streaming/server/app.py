@@ -11,7 +11,8 @@ from engine.errors import BadInputError
 from streaming import aiortc_compat
 from streaming.clock import Clock, LoopClock
 from streaming.engines import Engine
-from streaming.live.session import Surroundings
+from streaming.live.config import Surroundings
+from streaming.live.speakers import Speakers
 from streaming.server.api import Api
 from streaming.server.manager import Sessions, Uploads
 from streaming.server.security import guard
@@ -49,7 +50,10 @@ class Server:
         self.settings = settings
         self._compute = compute or ThreadWorker("livedub-compute")
         clock = clock or LoopClock()
-        around = Surroundings(engine, self._compute, ThreadWorker, clock, settings.ice_servers, settings.max_viewers)
+        self._speakers = Speakers(settings.speakers, settings.profiles)
+        around = Surroundings(
+            engine, self._compute, ThreadWorker, clock, self._speakers, settings.ice_servers, settings.max_viewers
+        )
         self.sessions = Sessions(settings, around)
         """Its sessions."""
         self._uploads = Uploads(settings.max_uploads)
@@ -89,6 +93,7 @@ class Server:
         await self._runner.cleanup()
         await asyncio.to_thread(self._compute.close)
         self._uploads.close()
+        self._speakers.close()
 
 
 async def page(request: web.Request) -> web.Response:

@@ -1,15 +1,18 @@
 """Reading what callers ask for: every key is checked, unknown ones are errors, messages are plain."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
 
 from engine.errors import BadInputError
-from streaming.engines import Features
-from streaming.live.session import SessionConfig
+from streaming.consent import Consent, stated
+from streaming.engines import Features, Quality
+from streaming.live.config import SessionConfig
+from streaming.live.enrolment import SECONDS, EnrolSpec
 from streaming.live.sources import SourceKind, SourceSpec, VoiceKind, VoiceSpec
+from streaming.live.speakers import Speakers
 from streaming.pipeline import DELAYS_MS
 
 URL_SCHEMES: Final = ("rtsp", "rtsps", "rtmp", "rtmps", "udp")
@@ -19,64 +22,107 @@ Uploads = Callable[[str], Path]
 """Gives the place of an uploaded file by its name."""
 
 
-def session_config(body: Any, speakers: Mapping[str, Path], features: Features, uploads: Uploads) -> SessionConfig:
+@dataclass(frozen=True)
+class Known:
+    """What callers may name."""
+
+    speakers: Speakers
+    """Who may be edited."""
+    features: Features
+    """What the engine offers."""
+    uploads: Uploads
+    """Files that were sent."""
+    cameras: tuple[str, ...]
+    """Cameras of this machine."""
+
+
+def session_config(body: Any, known: Known, caller: str) -> SessionConfig:
     """What a new session is to do.
+
+    Args:
+        body: what was sent.
+        known: what may be named in it.
+        caller: who sent it, for the record of consent.
 
     Raises:
         BadInputError: something is missing, unknown or out of range.
     """
     asked = _object(
-        body, "session", ("source", "voice", "speaker", "effort", "emotion", "intensity", "delay_ms", "consent")
+        body,
+        "session",
+        ("source", "voice", "speaker", "enroll", "effort", "emotion", "intensity", "delay_ms", "consent"),
     )
-    source = source_spec(asked.get("source", {"kind": "presenter"}), uploads)
+    source = source_spec(asked.get("source", {"kind": "presenter"}), known)
     if source.is_of_a_person and asked.get("consent") is not True:
         raise BadInputError(
             'consent is needed: livedub changes what a person is seen to say. Send "consent": true when the person '
             "in the video has agreed to it and you may use the recording."
         )
-    speaker = asked.get("speaker", next(iter(speakers), ""))
-    if speaker not in speakers:
-        raise BadInputError(f"speaker is {speaker!r}; expected one of {', '.join(speakers) or 'none, there is none'}")
+    if "speaker" in asked and "enroll" in asked:
+        raise BadInputError("session: got speaker and enroll; expected one of them: a known face, or a new one")
+    speaker = _text(asked.get("speaker", next(iter(known.speakers.names()), "nobody")), "speaker")
+    consent = stated(caller) if source.is_of_a_person else None
     effort = asked.get("effort")
     delay = asked.get("delay_ms")
     if delay is not None and not (_is_whole(delay) and delay in DELAYS_MS):
         raise BadInputError(f"delay_ms is {str(delay)[:20]}; expected a multiple of 20 from 200 to 10000, or none")
     return SessionConfig(
         source,
-        voice_spec(asked.get("voice", {"kind": "none"}), uploads),
-        speakers[speaker],
+        voice_spec(asked.get("voice", {"kind": "none"}), known.uploads),
+        known.speakers.profile(speaker),
         speaker,
-        None if effort is None else checked_effort(effort, features),
-        None if asked.get("emotion") is None else checked_emotion(asked["emotion"], features),
+        None if effort is None else checked_effort(effort, known.features),
+        None if asked.get("emotion") is None else checked_emotion(asked["emotion"], known.features),
         checked_intensity(asked.get("intensity", 1.0)),
         delay,
+        None if "enroll" not in asked else enrol_spec(asked["enroll"], consent),
     )
 
 
-def source_spec(body: Any, uploads: Uploads) -> SourceSpec:
+def enrol_spec(body: Any, consent: Consent | None) -> EnrolSpec:
+    """A face to learn."""
+    asked = _object(body, "enroll", ("name", "quality", "seconds"))
+    quality = cast(Quality, _one_of(asked.get("quality", "draft"), "enroll.quality", get_args(Quality)))
+    seconds = asked.get("seconds", SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 1 <= seconds <= 120:
+        raise BadInputError(f"enroll.seconds is {str(seconds)[:20]}; expected a number from 1 to 120")
+    return EnrolSpec(_text(asked.get("name"), "enroll.name"), consent, quality, float(seconds))
+
+
+def source_spec(body: Any, known: Known) -> SourceSpec:
     """Where the pictures come from."""
-    asked = _object(body, "source", ("kind", "upload", "url"))
+    asked = _object(body, "source", ("kind", "upload", "url", "camera"))
     kind = cast(SourceKind, _one_of(asked.get("kind"), "source.kind", get_args(SourceKind)))
     if kind == "file":
-        return SourceSpec(kind, path=uploads(_text(asked.get("upload"), "source.upload")))
+        return SourceSpec(kind, path=known.uploads(_text(asked.get("upload"), "source.upload")))
     if kind == "url":
-        url = _text(asked.get("url"), "source.url")
-        parts = urlsplit(url)
-        if parts.scheme not in URL_SCHEMES or not parts.netloc or any(c.isspace() or ord(c) < 32 for c in url):
-            raise BadInputError(f"source.url: expected an address with {', '.join(s + '://' for s in URL_SCHEMES)}")
-        return SourceSpec(kind, url=url)
+        return SourceSpec(kind, url=network_address(asked.get("url"), "source.url"))
+    if kind == "camera":
+        if not known.cameras:
+            raise BadInputError("source.camera: this server offers no camera of its own; start it with --camera NAME")
+        return SourceSpec(kind, url=_one_of(asked.get("camera", known.cameras[0]), "source.camera", known.cameras))
     return SourceSpec(kind)
+
+
+def network_address(value: Any, what: str) -> str:
+    """An address of a network source."""
+    url = _text(value, what)
+    parts = urlsplit(url)
+    if parts.scheme not in URL_SCHEMES or not parts.netloc or any(c.isspace() or ord(c) < 32 for c in url):
+        raise BadInputError(f"{what}: expected an address with {', '.join(s + '://' for s in URL_SCHEMES)}")
+    return url
 
 
 def voice_spec(body: Any, uploads: Uploads) -> VoiceSpec:
     """Where the voice comes from."""
-    asked = _object(body, "voice", ("kind", "upload", "repeat"))
+    asked = _object(body, "voice", ("kind", "upload", "url", "repeat"))
     kind = cast(VoiceKind, _one_of(asked.get("kind"), "voice.kind", get_args(VoiceKind)))
     repeat = asked.get("repeat", True)
     if not isinstance(repeat, bool):
         raise BadInputError(f"voice.repeat is {repeat!r}; expected true or false")
     path = uploads(_text(asked.get("upload"), "voice.upload")) if kind == "file" else None
-    return VoiceSpec(kind, path, repeat)
+    url = network_address(asked.get("url"), "voice.url") if kind == "url" else None
+    return VoiceSpec(kind, path, url, repeat)
 
 
 @dataclass(frozen=True)
@@ -91,22 +137,25 @@ class Changes:
     """How strong it is."""
     voice: VoiceSpec | None
     """The dubbing voice."""
+    speaker: str | None
+    """Who is edited."""
 
 
-def changes(body: Any, features: Features, uploads: Uploads) -> Changes:
+def changes(body: Any, known: Known) -> Changes:
     """What is to change in a session.
 
     Raises:
         BadInputError: nothing is, or something is unknown or out of range.
     """
-    asked = _object(body, "changes", ("effort", "emotion", "intensity", "voice"))
+    asked = _object(body, "changes", ("effort", "emotion", "intensity", "voice", "speaker"))
     if not asked:
-        raise BadInputError("changes: got none; expected effort, emotion, intensity or voice")
+        raise BadInputError("changes: got none; expected effort, emotion, intensity, voice or speaker")
     return Changes(
-        checked_effort(asked["effort"], features) if "effort" in asked else None,
-        checked_emotion(asked["emotion"], features) if "emotion" in asked else None,
+        checked_effort(asked["effort"], known.features) if "effort" in asked else None,
+        checked_emotion(asked["emotion"], known.features) if "emotion" in asked else None,
         checked_intensity(asked["intensity"]) if "intensity" in asked else None,
-        voice_spec(asked["voice"], uploads) if "voice" in asked else None,
+        voice_spec(asked["voice"], known.uploads) if "voice" in asked else None,
+        _text(asked["speaker"], "speaker") if "speaker" in asked else None,
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import BadInputError
-from streaming.live.session import LiveDubSession, Refused, SessionConfig, Surroundings
+from streaming.live.config import Refused, SessionConfig, Surroundings
+from streaming.live.session import LiveDubSession
 from streaming.server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Sessions:
             raise Refused(
                 f"this server runs {len(self._sessions)} sessions, as many as are allowed. End one, or try later."
             )
+        if config.enrol is not None and any(session.is_enrolling for session in self.all()):
+            raise Refused("another session is learning a face; one is learnt at a time. Try when that is done.")
         self._starting += 1
         session = LiveDubSession(config, self.around)
         try:

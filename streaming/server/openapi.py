@@ -3,8 +3,9 @@
 from importlib import metadata
 from typing import Any, get_args
 
-from streaming.engines import Features
-from streaming.live.session import State
+from streaming.engines import Features, Quality
+from streaming.live.config import State
+from streaming.live.enrolment import SECONDS
 from streaming.live.sources import SourceKind, VoiceKind
 from streaming.server.voice_socket import RATES
 
@@ -28,6 +29,10 @@ def description(features: Features) -> dict[str, Any]:
         "security": [{"token": []}, {}],
         "paths": {
             "/api/engine": {"get": _call("What may be asked for", {"200": "speakers, efforts, emotions, limits"})},
+            "/api/speakers/{speaker}": {
+                "parameters": [_parameter("speaker")],
+                "get": _call("A speaker's profile", {"200": "a file"}),
+            },
             "/api/uploads": {"post": _call("Send a video or sound", {"201": "its name"}, "application/octet-stream")},
             "/api/sessions": {
                 "get": _call("All sessions", {"200": "sessions"}),
@@ -75,6 +80,18 @@ def _schemas(features: Features) -> dict[str, Any]:
             "kind": {"enum": list(get_args(SourceKind))},
             "upload": {"type": "string"},
             "url": {"type": "string"},
+            "camera": {"type": "string"},
+        },
+    }
+    enroll = {
+        "type": "object",
+        "description": "learn the face in the source while its pictures pass through, instead of a known speaker",
+        "required": ["name"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string"},
+            "quality": {"enum": list(get_args(Quality)), "default": "draft"},
+            "seconds": {"type": "number", "minimum": 1, "maximum": 120, "default": SECONDS},
         },
     }
     voice = {
@@ -84,6 +101,7 @@ def _schemas(features: Features) -> dict[str, Any]:
         "properties": {
             "kind": {"enum": list(get_args(VoiceKind))},
             "upload": {"type": "string"},
+            "url": {"type": "string"},
             "repeat": {"type": "boolean", "default": True},
         },
     }
@@ -95,6 +113,7 @@ def _schemas(features: Features) -> dict[str, Any]:
                 "source": source,
                 "voice": voice,
                 "speaker": {"type": "string"},
+                "enroll": enroll,
                 "effort": effort,
                 **emotion,
                 "delay_ms": {"type": "integer", "minimum": 200, "maximum": 10000, "multipleOf": 20},
@@ -105,7 +124,7 @@ def _schemas(features: Features) -> dict[str, Any]:
             "type": "object",
             "minProperties": 1,
             "additionalProperties": False,
-            "properties": {"effort": effort, **emotion, "voice": voice},
+            "properties": {"effort": effort, **emotion, "voice": voice, "speaker": {"type": "string"}},
         },
         "Session": {
             "type": "object",
@@ -114,6 +133,7 @@ def _schemas(features: Features) -> dict[str, Any]:
                 "id": {"type": "string"},
                 "state": {"enum": list(get_args(State))},
                 "error": {"type": ["string", "null"]},
+                "enrolment": {"type": ["object", "null"], "description": "phase, what, done, total, problem"},
                 "stats": {"type": ["object", "null"]},
             },
         },

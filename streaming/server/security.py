@@ -12,7 +12,7 @@ from aiohttp.typedefs import Middleware
 from engine.errors import BadInputError, LivedubError
 from streaming.channel import ChannelClosed
 from streaming.clock import NS, Clock
-from streaming.live.session import NotReady, Refused
+from streaming.live.config import NotReady, Refused
 from streaming.server.manager import UnknownSession
 from streaming.server.settings import ServerSettings
 

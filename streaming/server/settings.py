@@ -25,6 +25,10 @@ class ServerSettings:
     """Bearer token of the API; needed beyond loopback."""
     speakers: dict[str, Path] = field(default_factory=lambda: {PRESENTER: DEMO_DATA / "presenter.safetensors"})
     """Name -> profile of those who may be edited."""
+    profiles: Path | None = None
+    """Folder of more profiles; faces learnt live are kept there. None: they go when the server ends."""
+    cameras: tuple[str, ...] = ()
+    """Cameras of this machine that sessions may use."""
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers."""
     ice_hosts: tuple[str, ...] = ()

@@ -87,6 +87,9 @@ class FakeEngine:
         self.asked: list[tuple[int | None, Tracker]] = []
         self.moods: list[tuple[str, float]] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "sessions": [], "live_sessions": []}
+
     def enroll(
         self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report, generator: str = DEFAULT
     ) -> Profile:

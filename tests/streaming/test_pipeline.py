@@ -167,6 +167,29 @@ def test_without_a_dub_pictures_pass_untouched_then_the_edit_takes_over() -> Non
     run_virtual(main())
 
 
+def test_an_edit_that_begins_while_it_is_watched_fades_in() -> None:
+    async def main() -> None:
+        pipeline = LivePipeline(LoopClock(), ScriptedWorker(lambda _: 20.0), PipelineConfig(400, 20.0))
+        recorder = Recorder(pipeline.time)
+        pipeline.outputs.append(recorder)
+        pipeline.voice.use(RecordedVoice(np.full(10 * SOUND_RATE, 0.5, np.float32), None))
+        pipeline.use(None, "enrolling")
+        await play(pipeline, 1.0)
+        pipeline.use(LiveDub(ScriptedSession(), LOOK_AHEAD_MS, fade_ms=400))
+        pipeline.new_source()
+        await play(pipeline, 2.0)
+        await pipeline.aclose()
+        levels = [int(shown.frame.planes[0][-1, -1]) for _, shown in recorder.pictures]
+        assert recorder.reasons()["enrolling"] == pytest.approx(25, abs=2)
+        edited = [level for level, (_, shown) in zip(levels, recorder.pictures, strict=True) if shown.edited]
+        assert edited[:11] == sorted(edited[:11])
+        assert 100 < edited[0] < 115
+        assert edited[4] == pytest.approx(100 + 0.45 * (LOUD - 100), abs=2)
+        assert set(edited[11:]) == {LOUD}
+
+    run_virtual(main())
+
+
 def test_reasons_of_the_engine_come_out_and_face_tells_the_last() -> None:
     async def main() -> None:
         pipeline = LivePipeline(LoopClock(), ScriptedWorker(lambda _: 20.0), PipelineConfig(400, 20.0))

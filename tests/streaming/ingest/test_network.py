@@ -7,12 +7,14 @@ from contextlib import aclosing
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.errors import MediaError
 from engine.media import VideoFrame
 from streaming.clock import NS, LoopClock
-from streaming.ingest.network import FfmpegStream, NetworkState, receive, without_credentials
+from streaming.ingest.network import FfmpegStream, NetworkState, camera_opener, receive, without_credentials
 from streaming.ingest.paced import take
 from streaming.virtual_time import run_virtual
 from streaming.worker import ThreadWorker
@@ -96,28 +98,39 @@ def send_mpeg_ts(port: int, stop: threading.Event) -> None:
         )
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        voice = container.add_stream("aac", rate=44100, layout="stereo")
+        assert isinstance(voice, av.AudioStream)
         index = 0
         while not stop.wait(0.04):
+            tone = 0.4 * np.sin(2 * np.pi * 440 * (np.arange(1764) + 1764 * index) / 44100)
+            sound = av.AudioFrame.from_ndarray(np.tile(tone.astype(np.float32), (2, 1)), "fltp", "stereo")
+            sound.sample_rate, sound.pts, sound.time_base = 44100, 1764 * index, Fraction(1, 44100)
+            container.mux(voice.encode(sound))
             frame = coded_frame(gradient(index, 160, 120), "yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, 25)
             container.mux(stream.encode(frame))
             index += 1
 
 
-def test_mpeg_ts_over_udp_comes_in() -> None:
+def test_mpeg_ts_over_udp_comes_in_with_its_sound() -> None:
     port = free_port()
     stop = threading.Event()
     sender = threading.Thread(target=send_mpeg_ts, args=(port, stop))
+
+    sound: list[NDArray[np.float32]] = []
 
     async def main() -> list[VideoFrame]:
         worker = ThreadWorker("livedub-test")
         state = NetworkState()
         source = receive(f"udp://127.0.0.1:{port}", LoopClock(), worker, state, lambda: None)
-        frames = []
+        frames: list[VideoFrame] = []
         async with aclosing(source), asyncio.timeout(40):
-            async for frame in source:
-                frames.append(frame)
-                if len(frames) == 8:
+            async for item in source:
+                if isinstance(item, VideoFrame):
+                    frames.append(item)
+                else:
+                    sound.append(item)
+                if len(frames) >= 8 and len(sound) >= 8:
                     break
         worker.close()
         return frames
@@ -131,3 +144,21 @@ def test_mpeg_ts_over_udp_comes_in() -> None:
     assert {(f.width, f.height) for f in frames} == {(160, 120)}
     times = [f.seconds for f in frames]
     assert times == sorted(set(times))
+    heard = np.concatenate(sound)
+    assert heard.dtype == np.float32
+    assert np.abs(heard).max() == pytest.approx(0.4, abs=0.1)
+
+
+def test_a_camera_that_is_not_there_or_cannot_be_read_here_is_said_plainly() -> None:
+    with pytest.raises(MediaError, match=r"/dev/video99: cannot be opened: No such file.*plugged in"):
+        camera_opener("linux")("/dev/video99")
+    with pytest.raises(MediaError, match="its FFmpeg has no way for plan9"):
+        camera_opener("plan9")
+
+
+def test_a_camera_is_read_as_any_other_source() -> None:
+    made_up = FfmpegStream("testsrc=size=64x48:rate=25", kind="lavfi")
+    frame = made_up.read()
+    assert isinstance(frame, VideoFrame)
+    assert (frame.width, frame.height) == (64, 48)
+    made_up.close()

@@ -67,7 +67,7 @@ def test_effort_and_voice_change_while_it_runs(profile: Path, tmp_path: Path) ->
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"source": {"kind": "whip"}}, "consent is needed"),
     ({"source": {"kind": "whip"}, "consent": "yes"}, "consent is needed"),
-    ({"source": {"kind": "tv"}}, "source.kind is 'tv'; expected one of presenter, file, url, whip"),
+    ({"source": {"kind": "tv"}}, "source.kind is 'tv'; expected one of presenter, file, url, camera, whip"),
     ({"source": {"kind": "file", "upload": "../../etc/passwd"}, "consent": True}, "no file of this name"),
     ({"source": {"kind": "file"}, "consent": True}, "source.upload: got NoneType"),
     ({"source": {"kind": "url", "url": "file:///etc/passwd"}, "consent": True}, "expected an address with rtsp://"),
@@ -81,6 +81,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"colour": "red"}, "unknown colour"),
     ({"voice": {"kind": "file", "upload": 5}}, "voice.upload: got int"),
     ({"voice": {"kind": "none", "repeat": 1}}, "voice.repeat is 1"),
+    ({"voice": {"kind": "url", "url": "file:///etc/passwd"}}, "voice.url: expected an address with rtsp://"),
+    ({"source": {"kind": "camera"}, "consent": True}, "offers no camera of its own"),
     ({"source": []}, "source: got list, expected an object"),
 ]
 
