@@ -29,8 +29,9 @@ from bench.marking import MarkingEngine
 from bench.receiver import NO_SERVERS, Received, watching
 from streaming.clock import MS, LoopClock
 from streaming.engines import Engine, LocalEngine
+from streaming.live.config import SessionConfig
 from streaming.live.media import SOUND_RATE
-from streaming.live.session import LiveDubSession, SessionConfig
+from streaming.live.session import LiveDubSession
 from streaming.live.sources import DEMO_DATA, SourceSpec, VoiceSpec
 from streaming.server.app import Server
 from streaming.server.settings import PRESENTER, ServerSettings

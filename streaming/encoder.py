@@ -5,6 +5,7 @@ re-packing, recording and pushing.
 """
 
 import logging
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
@@ -65,7 +66,7 @@ def sharp_bitrate(width: int, height: int) -> int:
 
 
 class PictureEncoder:
-    """Encodes pictures with no delay; opened with the first one, and again only when their size or format changes.
+    """Encodes pictures with no delay; opened with the first one, and again only when size, format or limit change.
 
     H.264: NVENC where it opens, else x264 (superfast, zero latency, baseline). No B pictures; key pictures when asked
     for. Pictures of odd size lose their last row or column; all become 8-bit 4:2:0.
@@ -80,9 +81,11 @@ class PictureEncoder:
         self.codec: Final = codec
         self.builds = 0
         """How often the encoder was opened."""
+        self.limit: int | None = None
+        """Bits a second that may not be exceeded, from the next picture on; None: as many as make it sharp."""
         self._hardware = hardware
         self._context: VideoCodecContext | None = None
-        self._format: tuple[int, int, str, bool] | None = None
+        self._format: tuple[int, int, str, bool, int | None] | None = None
 
     @property
     def name(self) -> str:
@@ -101,7 +104,7 @@ class PictureEncoder:
             BackendError: the encoder cannot be opened or failed.
         """
         picture = _plain(frame)
-        wanted = (picture.width, picture.height, frame.matrix, frame.full_range)
+        wanted = (picture.width, picture.height, frame.matrix, frame.full_range, self.limit)
         try:
             if self._context is None or self._format != wanted:
                 self._context, self._format = self._open(picture, frame), wanted
@@ -121,29 +124,35 @@ class PictureEncoder:
             data = with_note(data)
         return Encoded(data, frame.pts, frame.time_base, media_ns(frame), is_key)
 
+    @property
+    def full_rate(self) -> int:
+        """Bits a second without a limit, for the size of the pictures."""
+        return sharp_bitrate(*self.size)
+
     def _open(self, picture: av.VideoFrame, frame: VideoFrame) -> VideoCodecContext:
+        rate = min(sharp_bitrate(picture.width, picture.height), self.limit or sys.maxsize)
         if self.codec == "VP8":
-            return _opened(picture, frame, "libvpx", {
+            return _opened(picture, frame, rate, "libvpx", {
                 "deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "error-resilient": "default",
                 "crf": "10", "auto-alt-ref": "0",
             })  # fmt: skip
         if self._hardware and "h264_nvenc" in av.codecs_available:
             options = {
                 "preset": "p3", "tune": "ull", "rc": "vbr", "cq": "21", "bf": "0", "delay": "0", "zerolatency": "1",
-                "forced-idr": "1", "profile": "baseline",
+                "forced-idr": "1", "profile": "baseline", "maxrate": str(rate), "bufsize": str(rate // 2),
             }  # fmt: skip
             try:
-                return _opened(picture, frame, "h264_nvenc", options)
+                return _opened(picture, frame, rate, "h264_nvenc", options)
             except (av.FFmpegError, ValueError) as error:
                 log.info("NVENC does not open here (%s); x264 is used", getattr(error, "strerror", None) or error)
                 self._hardware = False
-        rate = sharp_bitrate(picture.width, picture.height) // 1000
-        x264 = f"keyint=100000:scenecut=0:threads=2:vbv-maxrate={rate}:vbv-bufsize={rate // 2}"
+        kbits = rate // 1000
+        x264 = f"keyint=100000:scenecut=0:threads=2:vbv-maxrate={kbits}:vbv-bufsize={kbits // 2}"
         options = {
             "preset": "superfast", "tune": "zerolatency", "profile": "baseline", "crf": "20", "x264-params": x264,
             "forced-idr": "1",
         }  # fmt: skip
-        return _opened(picture, frame, "libx264", options)
+        return _opened(picture, frame, rate, "libx264", options)
 
 
 class SoundEncoder:
@@ -227,14 +236,16 @@ def _plain(frame: VideoFrame) -> av.VideoFrame:
     return picture
 
 
-def _opened(picture: av.VideoFrame, frame: VideoFrame, name: str, options: dict[str, str]) -> VideoCodecContext:
+def _opened(
+    picture: av.VideoFrame, frame: VideoFrame, rate: int, name: str, options: dict[str, str]
+) -> VideoCodecContext:
     context = av.CodecContext.create(name, "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuv420p"
     context.time_base, context.framerate = VIDEO_TIME_BASE, Fraction(25)
     context.colorspace, context.color_range = _MATRIX_CODES[frame.matrix], 2 if frame.full_range else 1
     if name != "libx264":
-        context.bit_rate = sharp_bitrate(picture.width, picture.height)
+        context.bit_rate = rate
     context.options = options
     context.open()
     return context

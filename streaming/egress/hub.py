@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal
 
 from engine.media import VideoFrame
+from streaming.aiortc_compat import LinkReport
 from streaming.channel import Channel, ChannelClosed, Policy
 from streaming.clock import NS
+from streaming.egress.rate import LinkEstimate, SentRate, shared_rate
 from streaming.encoder import CodecName, Encoded, PictureEncoder, SoundEncoder, side_by_side
 from streaming.live.media import BLOCK_NS, LivePicture, SessionTime, SoundBlock
 from streaming.stage import TaskOwner
@@ -27,6 +29,10 @@ _KEY_EVERY_NS: Final = 4 * NS
 """Longest time between key pictures, for recordings and pushes."""
 _KEY_AT_MOST_NS: Final = NS // 4
 """Requests for key pictures are heard at most this often."""
+_LOWER, _HIGHER = 0.9, 1.25
+"""The encoder follows when less than the one or more than the other share of its rate is wanted: each costs a key."""
+_LOWER_EVERY_NS, _HIGHER_EVERY_NS = NS, 4 * NS
+"""And after so long at the earliest."""
 
 
 class Subscription:
@@ -45,6 +51,8 @@ class Subscription:
         """While this says True, packets are left out (the connection is not up, or sound waits for its pictures)."""
         self.begin_with: Callable[[], int | None] = _nowhere
         """Media time in ns from which packets that were left out are handed on after all; None: they are not."""
+        self.link: LinkEstimate | None = None
+        """What the viewer's link carries; None: a recording or a push, which takes what there is."""
         self._left_out: deque[Encoded] = deque(maxlen=_LEFT_OUT)
 
     async def get(self) -> Encoded:
@@ -161,6 +169,8 @@ class PictureHub(Hub):
         self._worker = worker
         self._wants_key = True
         self._last_key = -_KEY_EVERY_NS
+        self._sent = SentRate()
+        self._rate_changed = 0
         self._tasks.begin("encode", self._run())
 
     def picture(self, picture: LivePicture) -> None:
@@ -175,13 +185,41 @@ class PictureHub(Hub):
         """Make the next picture a key picture; not more often than four times a second."""
         self._wants_key = True
 
+    @property
+    def rate(self) -> int:
+        """Bits a second that the encoder may spend."""
+        return self.encoder.limit or self.encoder.full_rate
+
+    def reported(self, subscription: Subscription, report: LinkReport) -> None:
+        """A viewer reports about his link."""
+        link, sending = subscription.link, self._sent.per_second(self._time.now())
+        if link is None:
+            return
+        link.full = self.encoder.full_rate
+        if report.most_bits is not None:
+            link.estimated(report.most_bits, sending)
+        if report.lost is not None:
+            link.reported(report.lost, sending)
+
+    def _follow_links(self) -> None:
+        """Give the encoder the rate that its viewers' links share, where that differs enough."""
+        links = [s.link.limit for s in self._subscribers if s.link is not None]
+        wanted, now = shared_rate(links, self.encoder.full_rate), self._time.now()
+        lower = wanted < _LOWER * self.rate and now - self._rate_changed >= _LOWER_EVERY_NS
+        higher = wanted > min(_HIGHER * self.rate, self.encoder.full_rate - 1) and wanted > self.rate
+        if lower or (higher and now - self._rate_changed >= _HIGHER_EVERY_NS):
+            self._rate_changed = now
+            self.encoder.limit = None if wanted >= self.encoder.full_rate else round(wanted)
+
     async def _run(self) -> None:
         async for picture in self.pictures:
+            self._follow_links()
             since = picture.media - self._last_key
             key = (self._wants_key and since >= _KEY_AT_MOST_NS) or since >= _KEY_EVERY_NS
             packet = await self._worker.run(lambda: self.encoder.encode(self._shown(picture), key))  # noqa: B023
             if packet.key:
                 self._wants_key, self._last_key = False, picture.media
+            self._sent.add(self._time.now(), len(packet.data))
             await self._send(packet)
 
     def _shown(self, picture: LivePicture) -> VideoFrame:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 import av
 from aiortc import MediaStreamTrack, RTCRtpSender
@@ -13,6 +14,7 @@ from streaming import aiortc_compat
 from streaming.channel import ChannelClosed
 from streaming.clock import NS
 from streaming.egress.hub import PictureHub, SoundHub, Subscription, View
+from streaming.egress.rate import LinkEstimate
 from streaming.encoder import CodecName
 from streaming.live.media import SessionTime
 from streaming.rtc import IceServer, OfferError, Peer, offers
@@ -68,6 +70,10 @@ class Viewer:
         """Not yet connected."""
         self.codec: CodecName | None = None
         """What the pictures are encoded with; None: sound only."""
+        self.asked_again = 0
+        """Packets that the viewer asked for again."""
+        self.key_requests = 0
+        """Key pictures that the viewer asked for."""
         self._hubs, self._view = hubs, view
         self._began = hubs.time.now()
         self._pictures: Subscription | None = None
@@ -91,7 +97,9 @@ class Viewer:
             self.peer.connection.on("connectionstatechange", hub.request_key)
             video = connection.addTransceiver(PacketTrack("video", self._pictures), "sendonly")
             video.setCodecPreferences(_preferred("video", self.codec))
-            aiortc_compat.on_key_request(video.sender, hub.request_key)
+            aiortc_compat.on_key_request(video.sender, lambda: self._wants_key(hub))
+            self._pictures.link = LinkEstimate(hub.encoder.full_rate)
+            aiortc_compat.on_report(video.sender, partial(self._reported, hub, self._pictures))
         if offers(sdp, "audio", "opus"):
             self._sounds = self._hubs.sounds().subscribe()
             self._sounds.hold = self._holds_sound
@@ -103,6 +111,18 @@ class Viewer:
         await self.peer.offered(sdp)
         return marked(await self.peer.answer())
 
+    def as_dict(self) -> dict[str, Any]:
+        """How the connection goes, as plain JSON values."""
+        link = None if self._pictures is None else self._pictures.link
+        return {
+            "codec": self.codec,
+            "lost_share": None if link is None else round(link.lost, 4),
+            "limit_kbps": None if link is None or link.limit is None else round(link.limit / 1000),
+            "asked_again": self.asked_again,
+            "key_requests": self.key_requests,
+            "overflows": self.overflows,
+        }
+
     @property
     def overflows(self) -> int:
         """How often this viewer was too slow and lost packets."""
@@ -111,6 +131,14 @@ class Viewer:
     async def aclose(self) -> None:
         """Close the connection; may be called again."""
         await self.peer.aclose()
+
+    def _wants_key(self, hub: PictureHub) -> None:
+        self.key_requests += 1
+        hub.request_key()
+
+    def _reported(self, hub: PictureHub, subscription: Subscription, report: aiortc_compat.LinkReport) -> None:
+        self.asked_again += report.asked_again
+        hub.reported(subscription, report)
 
     def _is_not_connected(self) -> bool:
         """Before the connection is up packets would only wait, and arrive stale."""

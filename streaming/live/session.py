@@ -292,6 +292,8 @@ class LiveDubSession:
             "viewers": len(self.viewers),
             "publishers": len(self.publishers),
             "encoders": {f"{codec} {view}": hub.encoder.name for (codec, view), hub in self._hubs.items()},
+            "encoder_kbps": {f"{codec} {view}": hub.rate // 1000 for (codec, view), hub in self._hubs.items()},
+            "links": [viewer.as_dict() for viewer in self.viewers.values()],
             "enrolment": None if self.enrolment is None else self.enrolment.as_dict(),
             "network": None if self._network is None else dict(vars(self._network)),
             "voice_network": None if self._voices.network is None else dict(vars(self._voices.network)),

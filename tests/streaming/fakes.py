@@ -88,6 +88,7 @@ class FakeEngine:
         self.moods: list[tuple[str, float]] = []
 
     def __getstate__(self) -> dict[str, Any]:
+        """What goes with it into another process."""
         return {**vars(self), "sessions": [], "live_sessions": []}
 
     def enroll(

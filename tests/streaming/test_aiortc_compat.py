@@ -8,7 +8,8 @@ from aioice import ice
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, codecs
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcdtlstransport import RTCCertificate
-from aiortc.rtp import RtpPacket
+from aiortc.rtcrtpreceiver import NackGenerator
+from aiortc.rtp import RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPacket, RtcpRtpfbPacket, RtpPacket, pack_remb_fci
 
 from bench.receiver import connected
 from engine.errors import BackendError
@@ -110,3 +111,108 @@ def test_a_connection_to_localhost_only_and_a_request_for_a_key_picture_reach_us
             aiortc_compat.use_host_addresses([])
 
     asyncio.run(main())
+
+
+class Ticks:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
+    """The clock of what waits in the compatibility layer."""
+    made = Ticks()
+    monkeypatch.setattr(aiortc_compat, "now", made)
+    return made
+
+
+def test_a_picture_that_stays_broken_is_given_up_and_a_key_picture_is_asked_for(ticks: Ticks) -> None:
+    buffer = JitterBuffer(capacity=512, is_video=True)
+    assert taken(buffer, packet(0, 100, 1, b"k")) != []
+    assert taken(buffer, packet(1, 200, 0, b"a"), packet(3, 200, 1, b"c"), packet(4, 300, 0, b"d")) == []
+    ticks.at += aiortc_compat.GAP_S - 0.01
+    assert buffer.add(packet(5, 300, 1, b"e")) == (False, None)
+    ticks.at += 0.02
+    wants_key, frame = buffer.add(packet(6, 400, 1, b"f"))
+    assert wants_key
+    assert frame is not None
+    assert frame.data == b"de"
+    assert [f.data for f in taken(buffer, packet(7, 500, 1, b"g"))] == [b"f"]
+
+
+def test_a_hole_that_is_filled_in_time_costs_nothing(ticks: Ticks) -> None:
+    buffer = JitterBuffer(capacity=512, is_video=True)
+    assert taken(buffer, packet(0, 100, 1, b"k")) != []
+    assert taken(buffer, packet(1, 200, 0, b"a"), packet(3, 200, 1, b"c")) == []
+    ticks.at += 0.2
+    assert buffer.add(packet(2, 200, 0, b"b"))[1] is not None
+    ticks.at += 5.0
+    assert taken(buffer, packet(4, 300, 0, b"d"), packet(6, 300, 1, b"f")) == []
+    ticks.at += 0.1
+    assert buffer.add(packet(7, 400, 1, b"g")) == (False, None)
+
+
+def test_where_nothing_after_a_hole_begins_a_picture_all_is_let_go(ticks: Ticks) -> None:
+    buffer = JitterBuffer(capacity=512, is_video=True)
+    assert taken(buffer, packet(0, 100, 1, b"k")) != []
+    assert taken(buffer, packet(2, 200, 0, b"b")) == []
+    ticks.at += 0.3
+    assert buffer.add(packet(3, 200, 1, b"c")) == (True, None)
+    assert [f.data for f in taken(buffer, packet(4, 300, 1, b"d"))] == [b"d"]
+
+
+def test_sound_goes_on_after_a_missing_packet_without_waiting_longer() -> None:
+    buffer = JitterBuffer(capacity=16, prefetch=4)
+    came = [i for i in range(12) if i != 6]
+    given = [(i, [f.timestamp // 960 for f in taken(buffer, packet(i, i * 960, 1))]) for i in came]
+    assert given[:5] == [(0, []), (1, []), (2, []), (3, []), (4, [0])]
+    assert [each for _, each in given[5:]] == [[1], [2], [3], [4], [5], [7]]
+
+
+def test_packets_that_stay_missing_are_asked_for_again(ticks: Ticks) -> None:
+    nack = NackGenerator()
+    asked = [nack.add(packet(i, i, 1)) for i in (0, 1, 3, 4)]
+    assert asked == [False, False, True, False]
+    ticks.at += 0.06
+    assert nack.add(packet(5, 5, 1))
+    assert not nack.add(packet(6, 6, 1))
+    nack.add(packet(2, 2, 1))
+    ticks.at += 1
+    assert not nack.add(packet(7, 7, 1))
+
+
+def test_what_viewers_report_reaches_us() -> None:
+    async def main() -> list[aiortc_compat.LinkReport]:
+        sender = RTCRtpSender("video", Transport())  # type: ignore[arg-type]
+        told: list[aiortc_compat.LinkReport] = []
+        aiortc_compat.on_report(sender, told.append)
+        ours, other = sender._ssrc, sender._ssrc ^ 1
+        info = {"packets_lost": 3, "highest_sequence": 9, "jitter": 0, "lsr": 0, "dlsr": 0}
+        reports = [RtcpReceiverInfo(ssrc=s, fraction_lost=f, **info) for s, f in ((other, 200), (ours, 64))]
+        await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=reports))
+        await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=reports[:1]))
+        for ssrc in (other, ours):
+            remb = RtcpPsfbPacket(fmt=15, ssrc=1, media_ssrc=0, fci=pack_remb_fci(800_000, [ssrc]))
+            await sender._handle_rtcp_packet(remb)
+        await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=15, ssrc=1, media_ssrc=0, fci=b"broken"))
+        nack = RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=ours)
+        nack.lost = [4, 5]
+        await sender._handle_rtcp_packet(nack)
+        return told
+
+    loss, estimate, missing = asyncio.run(main())
+    assert loss == aiortc_compat.LinkReport(lost=0.25)
+    assert estimate.most_bits == pytest.approx(800_000, rel=0.01)
+    assert missing == aiortc_compat.LinkReport(asked_again=2)
+
+
+class Transport:
+    """As much of a DTLS transport as a sender asks for before it sends."""
+
+    state = "connected"
+    _stats_id = "transport"

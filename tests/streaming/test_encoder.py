@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
 
+import streaming.encoder as encoder_module
 from engine.media import Subsampling, VideoFrame
 from streaming.encoder import (
     EDITED_NOTE,
@@ -143,3 +144,43 @@ def test_sound_comes_back_at_its_times() -> None:
     sound = np.concatenate(parts).astype(np.float64)
     matches = [float(np.dot(sound[9600 + lag : 80_000 + lag], samples[9600:80_000])) for lag in range(500)]
     assert packets[0].pts + int(np.argmax(matches)) == pytest.approx(0, abs=2)
+
+
+class Nvenc:
+    """Stands for the opening of encoders on a machine with or without NVIDIA's."""
+
+    def __init__(self, opens: bool) -> None:
+        """Whether NVENC opens."""
+        self.opens, self.asked = opens, list[str]()
+        self.options: dict[str, str] = {}
+        self._real = encoder_module._opened
+
+    def __call__(
+        self, picture: av.VideoFrame, shown: VideoFrame, rate: int, name: str, options: dict[str, str]
+    ) -> VideoCodecContext:
+        """Open x264 in NVENC's place."""
+        self.asked.append(name)
+        if name != "h264_nvenc":
+            return self._real(picture, shown, rate, name, options)
+        if not self.opens:
+            raise av.ExternalError(542398533, "no device")
+        self.options = options
+        x264 = {"preset": "ultrafast", "tune": "zerolatency", "forced-idr": "1"}
+        return self._real(picture, shown, rate, "libx264", x264)
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_nvenc_is_used_where_it_opens_and_tried_once_where_it_does_not(
+    opens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvenc = Nvenc(opens)
+    monkeypatch.setattr(encoder_module, "_opened", nvenc)
+    monkeypatch.setattr(av, "codecs_available", {"h264_nvenc"})
+    encoder = PictureEncoder("H264")
+    packets = [encoder.encode(frame(i), key=False) for i in range(3)]
+    encoder.limit = 500_000
+    packets += [encoder.encode(frame(i), key=False) for i in range(3, 6)]
+    assert len(decoded(packets)) == 6
+    assert nvenc.asked == (["h264_nvenc"] * 2 if opens else ["h264_nvenc", "libx264", "libx264"])
+    if opens:
+        assert (nvenc.options["maxrate"], nvenc.options["bf"]) == ("500000", "0")
