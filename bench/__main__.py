@@ -9,6 +9,7 @@ from kernels.memory import keep_large_blocks
 
 BENCHMARKS: Final = {
     "quality": "dubs clips with speech and measures every figure of a run",
+    "ablation": "the same dubs without one term of the objective each, and what effort costs",
     "report": "writes the table of measured quality again",
     "judge": "measures the judge itself: its noise, and that it sees known edits",
     "live": "live sessions at a WebRTC receiver: delay, sync, rates",

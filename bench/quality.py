@@ -11,11 +11,10 @@ same pairs (see `bench.others`). Reports hold figures only; strips of pictures, 
 
 import argparse
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,6 +24,7 @@ from bench.machine import header, read_json, write_json
 from bench.matrix import Material, clip_table, clips_of, explain
 from bench.others import OWN, Scorer, System, Tracker, add_lse, score, score_all
 from bench.page import Run, page
+from bench.pairs import add_arguments, found, name_of, own_sound
 from bench.report import quality_table
 from engine import weights
 from engine.errors import BadInputError, LivedubError
@@ -37,7 +37,7 @@ from engine.files import write_atomically
 from engine.tracking.tracker import FaceTracker
 from streaming.engines import DubEngine, LocalEngine, Profile, Quality
 from streaming.ingest.file import probe_video, read_video
-from streaming.ingest.sound import ENGINE_RATE, Sound, read_sound
+from streaming.ingest.sound import read_sound
 from streaming.timeline import Timeline
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
@@ -232,18 +232,6 @@ class Bench:
         write_atomically(folder / "index.html", page(runs, head).encode())
 
 
-def name_of(speech: Path | None) -> str:
-    """A speech as it is called in reports."""
-    return OWN if speech is None else speech.stem
-
-
-def own_sound(clip: Path, start: float) -> Sound:
-    """The sound of a clip from `start` seconds on."""
-    sound = read_sound(clip)
-    first, begin = round(start * ENGINE_RATE), round(start * sound.rate)
-    return replace(sound, speech=sound.speech[first:], track=sound.track[:, begin:])
-
-
 def guard_pictures(folder: Path, clip: Path) -> None:
     """Refuses to write pictures of a clip from outside this repository into it.
 
@@ -271,20 +259,6 @@ def command_of(options: Options, clip: Path, speech: Path | None) -> str:
     return " ".join(words)
 
 
-def find(folder: Path, name: str) -> Path:
-    """A file by its path, or by its name without ending in `folder`.
-
-    Raises:
-        BadInputError: there is none, or more than one.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    found = sorted(path for path in folder.glob(f"{name}.*") if path.is_file())
-    if len(found) != 1:
-        raise BadInputError(f"{name}: got {len(found)} files of that name in {folder}, expected one, or a path")
-    return found[0]
-
-
 def summary_of(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """All runs in short: what was dubbed, its figures, what it cost, and which clip is the worst."""
     keys = ["run", "code", "figures", "not_measured", "frames", "edited", "passed_through", "effort", "stages_ms"]
@@ -304,28 +278,18 @@ def told(report: dict[str, Any]) -> str:
 
 def _progress(what: str, done: int, total: int) -> None:
     """One line on the error output that is written over and over."""
-    sys.stderr.write(f"\r{what} {done}/{total}   " + ("\n" if done >= total else ""))
+    sys.stderr.write(f"\r{what} {done}/{total}   " + ("\n" if 0 < total <= done else ""))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench quality", description=__doc__)
-    data = os.environ.get("LIVEDUB_TEST_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder with clips/ and speech/")
-    parser.add_argument("--clips", nargs="+", required=True, help="names without ending, or paths")
-    parser.add_argument("--speech", nargs="+", required=True, help="names without ending, paths, or own: the clip's")
+    add_arguments(parser)
     parser.add_argument("--results", nargs="*", default=[], metavar="NAME=FOLDER", help="videos of other systems")
     parser.add_argument("--pairwise", action="store_true", help="first clip with first speech and so on, not all")
-    parser.add_argument("--profiles", type=Path, required=True, help="folder of profiles; missing ones are enrolled")
-    parser.add_argument("--out", type=Path, required=True, help="folder for reports")
     parser.add_argument(
         "--strips", type=Path, help="folder for pictures and page, outside this repository for real people"
     )
-    parser.add_argument(
-        "--quality", choices=("draft", "full", "compact"), default="draft", help="of profiles to be enrolled"
-    )
     parser.add_argument("--effort", type=int, help="optimisation steps a frame")
-    parser.add_argument("--start", type=float, default=0.0, help="seconds into the clip")
-    parser.add_argument("--duration", type=float, help="seconds of the clip")
     parser.add_argument(
         "--syncnet", type=Path, metavar="FILE", help="SyncNet's weights (syncnet_v2.model): LSE-C, LSE-D"
     )
@@ -340,8 +304,7 @@ def main(arguments: list[str]) -> int:
     """Measures all pairs, or as many as the time limit allows; writes reports, summary, table and page."""
     args = _parser().parse_args(arguments)
     systems = [System.parse(text) for text in args.results]
-    clips = [find(args.data / "clips", name) for name in args.clips]
-    speeches = [None if name == OWN else find(args.data / "speech", name) for name in args.speech]
+    clips, speeches = found(args)
     if args.pairwise and len(clips) != len(speeches):
         raise BadInputError(
             f"--pairwise: got {len(clips)} clips and {len(speeches)} speeches, expected as many of each"

@@ -1,8 +1,6 @@
 """The quality benchmark on a scripted engine and a clip made on the spot."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,124 +8,20 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from bench import pairs
 from bench import quality as q
 from bench import report as table
 from bench.__main__ import main as bench_main
 from bench.machine import header, read_json, write_json
 from bench.others import System, score_all
 from engine.errors import BadInputError
-from engine.evaluation import FIGURES, MeasuredFrame, NotMeasured, code_digest
-from engine.media import AudioChunk, VideoFrame
-from engine.tracking.tracker import FaceTracker, TrackResult
+from engine.evaluation import FIGURES, code_digest
+from engine.tracking.tracker import FaceTracker
+from tests.bench.made_runs import FRAMES, Blind, Echo, FakeEngine, NoJudge, make_clip, make_speech
 from tests.engine.evaluation.made_syncnet import public_syncnet, write
 
 pytestmark = pytest.mark.unit
-FRAMES = 12
-
-
-class Echo:
-    """A session that gives every frame back one frame late, with a mask and landmarks."""
-
-    def __init__(self) -> None:
-        """Nothing heard or seen yet."""
-        self.heard = 0
-        self.held: list[VideoFrame] = []
-        self.done: list[VideoFrame] = []
-
-    def push_audio(self, chunk: AudioChunk) -> None:
-        """Counts samples."""
-        self.heard += len(chunk.samples)
-
-    def end_audio(self) -> None:
-        """Speech has to have come."""
-        assert self.heard > 0
-
-    def push_video(self, frame: VideoFrame) -> None:
-        """Holds a frame until the next one."""
-        self.done, self.held = [*self.done, *self.held], [frame]
-
-    def end_video(self) -> None:
-        """Lets the last frame go."""
-        self.done, self.held = [*self.done, *self.held], []
-
-    def ready(self) -> Sequence[Any]:
-        """The frames that are let go."""
-        points = np.full((68, 2), 30, dtype=np.float32)
-        points[36], points[45] = (20, 20), (44, 20)
-        given, self.done = self.done, []
-        mask = np.ones((24, 24), np.float32)
-        return [
-            MeasuredFrame(f, f, effort=2, target=points, tracked=points, mask=mask, mask_origin=(16, 16)) for f in given
-        ]
-
-
-class Profile:
-    """A profile that is a file."""
-
-    preview = np.zeros((4, 4, 3), np.uint8)
-    rest_opening = 0.012
-
-    def save(self, path: Path) -> None:
-        """Writes something."""
-        path.write_bytes(b"profile")
-
-
-@dataclass
-class FakeEngine:
-    """Counts what it is asked for."""
-
-    enrolled: int = 0
-    sessions: list[int | None] = field(default_factory=list)
-
-    def enroll(
-        self, frames: Iterable[VideoFrame], quality: str, tracker: str, report: Callable[..., None], generator: str = ""
-    ) -> Profile:
-        """Looks at all frames."""
-        assert len(list(frames)) == FRAMES
-        report("enrolling", 1, 1)
-        self.enrolled += 1
-        return Profile()
-
-    def load(self, path: Path) -> Profile:
-        """Reads something."""
-        assert path.read_bytes() == b"profile"
-        return Profile()
-
-    def session(
-        self, profile: Any, effort: int | None, tracker: str, emotion: str = "neutral", intensity: float = 1.0
-    ) -> Echo:
-        """A new session."""
-        self.sessions.append(effort)
-        return Echo()
-
-
-def make_clip(path: Path) -> Path:
-    """A video of `FRAMES` grey pictures."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for index in range(FRAMES):
-            noise = np.random.default_rng(index).integers(60, 190, (64, 64, 3), dtype=np.uint8)
-            frame = av.VideoFrame.from_ndarray(noise, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def make_speech(path: Path) -> Path:
-    """Half a second of noise."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
-        samples = np.random.default_rng(0).integers(-9000, 9000, (1, 8000)).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 @pytest.fixture
@@ -270,30 +164,16 @@ def test_pictures_of_other_people_s_clips_never_go_into_the_repository(tmp_path:
 
 def test_files_are_found_by_name_or_path(files: tuple[Path, Path]) -> None:
     clip, _ = files
-    assert q.find(clip.parent, "grey") == clip
-    assert q.find(clip.parent, str(clip)) == clip
+    assert pairs.find(clip.parent, "grey") == clip
+    assert pairs.find(clip.parent, str(clip)) == clip
     with pytest.raises(BadInputError, match="got 0 files"):
-        q.find(clip.parent, "blue")
+        pairs.find(clip.parent, "blue")
 
 
 def test_command_has_the_options_and_no_folders() -> None:
     options = q.Options(effort=3, start=1.5, duration=2)
     expected = "python -m bench quality --clips a --speech b --quality draft --effort 3 --start 1.5 --duration 2"
     assert q.command_of(options, Path("/x/a.mp4"), Path("/x/b.wav")) == expected
-
-
-class NoJudge:
-    """Stands for the judge where none is needed."""
-
-    name = "none"
-
-    def landmarks(self, rgb: Any, tracked: Any) -> Any:
-        """Cannot read anything."""
-        raise NotMeasured("no judge in this test")
-
-    def descriptor(self, rgb: Any, landmarks: Any) -> Any:
-        """Never asked."""
-        raise AssertionError
 
 
 def test_command_line_measures_pairs_and_sums_up(
@@ -388,7 +268,7 @@ def test_a_clip_dubbed_with_its_own_sound_is_compared_with_itself(tmp_path: Path
 
 def test_own_sound_begins_where_the_part_begins(tmp_path: Path) -> None:
     clip = with_sound(tmp_path)
-    whole, later = q.own_sound(clip, 0.0), q.own_sound(clip, 0.2)
+    whole, later = pairs.own_sound(clip, 0.0), pairs.own_sound(clip, 0.2)
     assert len(whole.speech) - len(later.speech) == 3200
     assert np.array_equal(whole.speech[3200:], later.speech) and later.duration == pytest.approx(whole.duration - 0.2)
 
@@ -403,14 +283,6 @@ def test_strips_openings_and_page_lie_together(tmp_path: Path, files: tuple[Path
     bench.folders = q.Folders(tmp_path, tmp_path, None)
     bench.write_page([report], {})
     assert not (tmp_path / "index.html").exists()
-
-
-class Blind:
-    """A tracker that sees no face."""
-
-    def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
-        """Nothing."""
-        return TrackResult(None, "no_face", False)
 
 
 def test_results_of_another_system_are_scored_once(tmp_path: Path, files: tuple[Path, Path]) -> None:
