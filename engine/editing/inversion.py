@@ -1,4 +1,4 @@
-"""Inversion of one picture: first one code for all rows, then a code per row, always in whitened W.
+"""Inversion of one picture: first one code for all rows (or an encoder's), then a code per row, in whitened W.
 
 Whitened coordinates (Wulff and Torralba 2020, arXiv 2009.06529) keep the search on the generator's own faces; plain
 descent on raw W+ leaves them. Steps, rates and weights are ours.
@@ -42,7 +42,7 @@ class InversionConfig:
     prior: float = 0.06
     """Weight of the mean square of the shared code."""
     spread: float = 0.01
-    """Weight of the mean square distance of the rows from the shared code."""
+    """Weight of the mean square distance of the rows from the shared code, or from the start that was given."""
 
 
 def face_mask(size: int) -> Tensor:
@@ -59,6 +59,7 @@ def invert(
     picture: Tensor,
     config: InversionConfig,
     progress: Step,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Find the code whose coarse picture looks like an aligned face.
 
@@ -69,20 +70,26 @@ def invert(
         picture: [1,3,Q,Q] float in -1...1, Q the generator's coarse resolution.
         config: steps and weights.
         progress: called after each step.
+        start: [R,K] whitened coordinates to begin with (an encoder's, see `engine.generators.encoder_start`); the
+            search for one code for all rows is then left out.
 
     Returns:
         [R,K] whitened coordinates per row.
 
     Raises:
-        ShapeError: the picture has another shape.
+        ShapeError: the picture or the start has another shape.
     """
     size = generator.coarse_resolution
     if picture.shape != (1, 3, size, size):
         raise ShapeError(f"picture is {tuple(picture.shape)}; expected [1,3,{size},{size}] in -1...1")
+    axes = len(statistics.basis)
+    if start is not None and start.shape != (generator.rows, axes):
+        raise ShapeError(f"start is {tuple(start.shape)}; expected [{generator.rows},{axes}] whitened coordinates")
     mask = face_mask(size)
     small = functional.avg_pool2d(mask, 2)
     wanted = perceptual.goal(functional.avg_pool2d(picture, 2))
-    total = config.shared_steps + config.row_steps
+    shared_steps = config.shared_steps if start is None else 0
+    total = shared_steps + config.row_steps
 
     def distance(code: Tensor) -> Tensor:
         """Weighted distance from the picture of codes [R,K]."""
@@ -91,21 +98,21 @@ def invert(
         near = ((found - picture).abs() * mask).mean() / mask.mean()
         return config.perceptual * far + config.pixel * near
 
-    shared = torch.zeros(statistics.basis.shape[0], requires_grad=True)
+    shared = torch.zeros(axes, requires_grad=True)
     optimiser = torch.optim.Adam([shared], lr=config.shared_rate, betas=_BETAS)
-    for step in range(config.shared_steps):
-        _set_rate(optimiser, config.shared_rate * (1 - step / config.shared_steps / 1.5))
+    for step in range(shared_steps):
+        _set_rate(optimiser, config.shared_rate * (1 - step / shared_steps / 1.5))
         loss = distance(shared.expand(generator.rows, -1)) + config.prior * shared.square().mean()
         _descend(optimiser, loss)
         progress(step + 1, total)
-    centre = shared.detach()
-    rows = centre.repeat(generator.rows, 1).requires_grad_(True)
+    centre = shared.detach().expand(generator.rows, -1) if start is None else start.detach()
+    rows = centre.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([rows], lr=config.row_rate, betas=_BETAS)
     for step in range(config.row_steps):
         _set_rate(optimiser, config.row_rate * (1 - step / config.row_steps / 1.5))
         loss = distance(rows) + config.spread * (rows - centre).square().mean()
         _descend(optimiser, loss)
-        progress(config.shared_steps + step + 1, total)
+        progress(shared_steps + step + 1, total)
     return rows.detach()
 
 

@@ -5,6 +5,7 @@ import torch
 
 from engine.editing.inversion import InversionConfig, face_mask, invert
 from engine.editing.perceptual import PerceptualLoss
+from engine.errors import ShapeError
 from engine.generators.mobile import MobileStyleGAN
 from engine.generators.stats import WStatistics
 
@@ -101,3 +102,36 @@ def test_generator_and_statistics_are_left_as_they_were(
     assert all(torch.equal(before[name], value) for name, value in small.state_dict().items())
     assert torch.equal(basis, statistics.basis)
     assert not any(p.requires_grad or p.grad is not None for p in small.parameters())
+
+
+def test_a_start_near_the_face_is_kept_and_refined(
+    small: MobileStyleGAN, statistics: WStatistics, perceptual: PerceptualLoss
+) -> None:
+    """The search for one code for all rows is left out; a start near the truth ends nearer than one from the mean."""
+    random = torch.Generator().manual_seed(8)
+    truth = torch.randn(small.rows, 24, generator=random)
+    near = truth + 0.2 * torch.randn(small.rows, 24, generator=random)
+    with torch.no_grad():
+        picture = small.coarse(statistics.decode(truth)[None])
+    told: list[int] = []
+    config = InversionConfig(shared_steps=8, row_steps=8)
+    begun = invert(small, statistics, perceptual, picture, config, lambda done, total: told.append(total), near)
+    assert told == [8] * 8
+    plain = invert(small, statistics, perceptual, picture, config, ignore)
+
+    def apart(code: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float((small.coarse(statistics.decode(code)[None]) - picture).abs().mean())
+
+    assert apart(begun) < apart(near) and apart(begun) < 0.7 * apart(plain)
+    still = InversionConfig(shared_steps=8, row_steps=0)
+    assert torch.equal(invert(small, statistics, perceptual, picture, still, ignore, near), near)
+
+
+@pytest.mark.parametrize("shape", [(24,), (3, 24), (14, 23)])
+def test_a_start_of_another_shape_is_refused(
+    shape: tuple[int, ...], small: MobileStyleGAN, statistics: WStatistics, perceptual: PerceptualLoss
+) -> None:
+    with pytest.raises(ShapeError, match=r"start is .* expected \[14,24\]"):
+        picture = picture_of(small, statistics)
+        invert(small, statistics, perceptual, picture, InversionConfig(), ignore, torch.zeros(shape))
