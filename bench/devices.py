@@ -6,6 +6,7 @@ survives H.264 and VP8 at low rates.
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import cycle
 from typing import Final
 
 import av
@@ -64,6 +65,10 @@ class StampingCamera(MediaStreamTrack):
         self._clock, self._pictures, self._rate = clock, pictures, rate
         self._count, self._start = 0, clock.now()
 
+    def film(self, pictures: list[NDArray[np.uint8]]) -> None:
+        """Film something else from now on, of another size if need be."""
+        self._pictures = pictures
+
     async def recv(self) -> av.VideoFrame:
         """The next picture, at its time."""
         if self.readyState != "live":
@@ -82,15 +87,22 @@ class StampingCamera(MediaStreamTrack):
 
 
 class RecordedMicrophone(MediaStreamTrack):
-    """A microphone that hears a recording, and silence after it."""
+    """A microphone that hears a recording, and silence after it, or the recording again and again.
+
+    Args:
+        clock: paces it.
+        samples: [N] mono at 48 kHz.
+        again: whether the recording begins anew at its end.
+    """
 
     kind = "audio"
 
-    def __init__(self, clock: Clock, samples: NDArray[np.float32]) -> None:
-        """Begin now. samples: [N] mono at 48 kHz."""
+    def __init__(self, clock: Clock, samples: NDArray[np.float32], again: bool = False) -> None:
+        """Begin now."""
         super().__init__()
         self._clock, self._start, self._sent = clock, clock.now(), 0
-        self._blocks: Iterator[NDArray[np.float32]] = (samples[i : i + 960] for i in range(0, len(samples), 960))
+        blocks = [samples[i : i + 960] for i in range(0, len(samples), 960)]
+        self._blocks: Iterator[NDArray[np.float32]] = cycle(blocks) if again else iter(blocks)
 
     async def recv(self) -> av.AudioFrame:
         """The next 20 ms, at their time."""

@@ -3,7 +3,10 @@
 `python -m bench live [--only NAME ...] [--seconds N]`: a server and its viewer in one process, in real time:
 - sync_fast, sync_slow: pictures painted by an engine of stated cost: are voice and picture still together;
 - camera: a stamped camera and a microphone by WHIP, out by WHEP: from capture to the viewer's decoder;
-- presenter: the real engine on the shipped presenter.
+- presenter: the real engine on the shipped presenter;
+- loss: 1, 5 and 20 % of all datagrams lost on the way to a viewer, 5 % on the way of a camera;
+- events: viewers come, go and vanish, the source ends and changes its size, the face leaves and comes back;
+- long: clocks that are off, for `--seconds 1200`; only when it is named.
 The receiver decodes in the same process, on the same cores: everything is an upper bound.
 """
 
@@ -12,40 +15,35 @@ import asyncio
 import os
 import sys
 import tempfile
-import wave
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from aiortc import RTCPeerConnection, RTCSessionDescription
-from numpy.typing import NDArray
 
-from bench.devices import RecordedMicrophone, StampingCamera, read_stamp, swelling
+from bench.devices import read_stamp, swelling
+from bench.live_events import events
+from bench.live_figures import offset_of, percentiles, sound_gaps
+from bench.live_long import long
+from bench.live_loss import loss
+from bench.live_sessions import BY_WHIP, PROFILE, devices, publish, session_of, write_wav
 from bench.machine import header, read_json, write_json
 from bench.marking import MarkingEngine
-from bench.receiver import NO_SERVERS, Received, watching
+from bench.receiver import watching
 from streaming.clock import MS, LoopClock
-from streaming.engines import Engine, LocalEngine
+from streaming.engines import LocalEngine
 from streaming.live.config import SessionConfig
-from streaming.live.media import SOUND_RATE
-from streaming.live.session import LiveDubSession
-from streaming.live.sources import DEMO_DATA, SourceSpec, VoiceSpec
-from streaming.server.app import Server
-from streaming.server.settings import PRESENTER, ServerSettings
+from streaming.live.sources import SourceSpec, VoiceSpec
+from streaming.server.settings import PRESENTER
 
 OUT: Final = Path(__file__).with_name("results") / "live.json"
-_PLAIN: Final = 6.0
-"""Largest standard deviation of a painted band after coding."""
-PROFILE: Final = DEMO_DATA / "presenter.safetensors"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write the figures as JSON; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench live", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS), help="which runs")
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(USUAL), help="which runs")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a run")
     parser.add_argument("--out", type=Path, default=OUT, help="results; runs that are not measured now are kept")
     options = parser.parse_args(arguments)
@@ -87,7 +85,7 @@ async def _sync(seconds: float, cost_ms: float, delay_ms: int | None) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         voice = write_wav(Path(folder) / "voice.wav", swelling(60))
         config = SessionConfig(SourceSpec("presenter"), VoiceSpec("file", voice), PROFILE, PRESENTER, delay_ms=delay_ms)
-        async with _session(MarkingEngine(cost_ms), config) as (session, url):
+        async with session_of(MarkingEngine(cost_ms), config) as (session, url):
             async with watching(url) as got:
                 await asyncio.sleep(seconds)
             stats = session.as_dict()["stats"]
@@ -104,16 +102,8 @@ async def _sync(seconds: float, cost_ms: float, delay_ms: int | None) -> dict[st
 
 async def camera(seconds: float) -> dict[str, Any]:
     """A camera of 640 x 480 at 25 pictures a second, an engine of 10 ms."""
-    clock = LoopClock()
-    config = SessionConfig(SourceSpec("whip"), VoiceSpec("whip"), PROFILE, PRESENTER)
-    async with _session(MarkingEngine(10.0), config, wait=False) as (session, url):
-        peer = RTCPeerConnection(NO_SERVERS)
-        across = np.linspace(60, 180, 640, dtype=np.uint8)
-        peer.addTrack(StampingCamera(clock, [np.tile(across, (480, 1))]))
-        peer.addTrack(RecordedMicrophone(clock, swelling(seconds + 30)))
-        await peer.setLocalDescription(await peer.createOffer())
-        _, answer = await session.publish(peer.localDescription.sdp)
-        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    async with session_of(MarkingEngine(10.0), BY_WHIP, wait=False) as (session, url):
+        peer = await publish(session, *devices(seconds=seconds + 30))
         await session.when_running()
         async with watching(url) as got:
             await asyncio.sleep(seconds)
@@ -138,7 +128,7 @@ async def presenter(seconds: float) -> dict[str, Any]:
     clock = LoopClock()
     config = SessionConfig(SourceSpec("presenter"), VoiceSpec("presenter"), PROFILE, PRESENTER)
     begun = clock.now()
-    async with _session(LocalEngine(), config) as (session, url):
+    async with session_of(LocalEngine(), config) as (session, url):
         running_s = (clock.now() - begun) / 1e9
         await asyncio.sleep(10.0)
         joined = clock.now()
@@ -159,91 +149,15 @@ async def presenter(seconds: float) -> dict[str, Any]:
     }
 
 
-RUNS: Final = {"sync_fast": sync_fast, "sync_slow": sync_slow, "camera": camera, "presenter": presenter}
-
-
-@asynccontextmanager
-async def _session(
-    engine: Engine, config: SessionConfig, wait: bool = True
-) -> AsyncIterator[tuple[LiveDubSession, str]]:
-    """A server with one session, and its address."""
-    async with Server(ServerSettings(port=0), engine) as server:
-        session = await server.sessions.begin(config)
-        if wait:
-            await session.when_editing()
-        yield session, f"{server.address}api/sessions/{session.id}"
-
-
 def _of_stats(stats: dict[str, Any]) -> dict[str, Any]:
     counts = ("frames_in", "released", "edited", "passed_through", "skipped", "late", "stalls")
     wanted = ("delay_ms", "fps_in", "fps_edited", *counts)
     return {key: stats[key] for key in wanted}
 
 
-def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float] | None:
-    """p50, p95, p99 of values; None without any."""
-    if len(values) == 0:
-        return None
-    return {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}
-
-
-def sound_gaps(got: Received) -> int:
-    """Pieces of sound that are missing between those that came."""
-    times = np.asarray([at for _, at, _ in got.sounds])
-    return int(np.rint(np.diff(times) / 0.02 - 1).clip(0).sum())
-
-
-def offset_of(got: Received, first: int, last: int) -> float | None:
-    """`av_offset_ms` of some of the pictures and all the sound; None for too few."""
-    if last - first < 8:
-        return None
-    pictures = [(at, luma) for _, at, luma in got.pictures[first:last]]
-    return av_offset_ms(pictures, [(at, samples) for _, at, samples in got.sounds])
-
-
-def write_wav(path: Path, samples: NDArray[np.float32]) -> Path:
-    """Write mono sound at 48 kHz."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SOUND_RATE)
-        file.writeframes((samples * 32767).astype("<i2").tobytes())
-    return path
-
-
-def av_offset_ms(
-    pictures: Sequence[tuple[float, NDArray[np.uint8]]], sounds: Sequence[tuple[float, NDArray[np.float32]]]
-) -> float:
-    """How much earlier sound is than its pictures, in ms: + = sound early.
-
-    Pictures that are not painted (they passed through) are left out. The others must be as bright as the voice is loud
-    (root mean square over 20 ms) at their time. The offset is the shift within +-150 ms at which brightness and
-    loudness agree best.
-
-    Args:
-        pictures: (time in s, [H,W] luma) of each picture.
-        sounds: (time in s, [N] mono at 48 kHz) of each piece; what is missing counts as silence.
-    """
-    bands = [(at, luma[luma.shape[0] // 4 : luma.shape[0] // 2]) for at, luma in pictures]
-    painted = [(at, float(band.mean())) for at, band in bands if band.std() < _PLAIN]
-    times, bright = np.asarray([at for at, _ in painted]), np.asarray([level for _, level in painted])
-    begin, end = sounds[0][0], sounds[-1][0]
-    sound = np.zeros(round((end - begin) * SOUND_RATE) + len(sounds[-1][1]))
-    for at, samples in sounds:
-        place = round((at - begin) * SOUND_RATE)
-        sound[place : place + len(samples)] = samples[: len(sound) - place]
-    power = np.concatenate([[0.0], np.cumsum(np.square(sound))])
-    shifts = np.arange(-150.0, 150.5, 0.5)
-    errors = [_misfit(times - shift / 1000 - begin, bright, power) for shift in shifts]
-    return float(shifts[int(np.argmin(errors))])
-
-
-def _misfit(places: NDArray[Any], bright: NDArray[Any], power: NDArray[Any]) -> float:
-    """Share of the brightness that loudness at these places (s of the sound) does not explain."""
-    middle = np.rint(places * SOUND_RATE).astype(int)
-    inside = (middle >= 480) & (middle < len(power) - 481)
-    middle, seen = middle[inside], bright[inside]
-    loud = np.sqrt(np.maximum(0.0, power[middle + 480] - power[middle - 480]) / 960)
-    if len(seen) < 8 or seen.std() == 0 or loud.std() == 0:
-        return np.inf
-    return 1.0 - float(np.corrcoef(loud, seen)[0, 1])
+RUNS: Final = {
+    "sync_fast": sync_fast, "sync_slow": sync_slow, "camera": camera, "presenter": presenter, "loss": loss,
+    "events": events, "long": long,
+}  # fmt: skip
+USUAL: Final = tuple(name for name in RUNS if name != "long")
+"""Runs that are made when none is named."""

@@ -12,6 +12,8 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessi
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from numpy.typing import NDArray
 
+from bench.relay import LossyRelay
+
 NO_SERVERS = RTCConfiguration(iceServers=[])
 
 
@@ -53,8 +55,17 @@ class Received:
 
 
 @asynccontextmanager
-async def watching(url: str, *, prefer: str | None = None, view: str = "edited") -> AsyncIterator[Received]:
-    """Watch a session (its API address) inside the block; `prefer` offers only this video codec."""
+async def watching(
+    url: str, *, prefer: str | None = None, view: str = "edited", via: LossyRelay | None = None
+) -> AsyncIterator[Received]:
+    """Watch a session (its API address) inside the block.
+
+    Args:
+        url: the session.
+        prefer: offer only this video codec.
+        view: edited or compare.
+        via: the way that packets take; None: the direct one.
+    """
     got = Received()
     peer = RTCPeerConnection(NO_SERVERS)
     tasks: list[asyncio.Task[None]] = []
@@ -88,15 +99,15 @@ async def watching(url: str, *, prefer: str | None = None, view: str = "edited")
             assert capabilities is not None
             video.setCodecPreferences([c for c in capabilities.codecs if c.name == prefer])
         await peer.setLocalDescription(await peer.createOffer())
+        offer = peer.localDescription.sdp if via is None else via.offer(peer.localDescription.sdp)
         headers = {"Content-Type": "application/sdp"}
         async with aiohttp.ClientSession() as client:
-            async with client.post(
-                f"{url}/whep?view={view}", data=peer.localDescription.sdp, headers=headers
-            ) as answer:
+            async with client.post(f"{url}/whep?view={view}", data=offer, headers=headers) as answer:
                 got.answer, got.headers = await answer.text(), dict(answer.headers)
                 if answer.status != 201:
                     raise AssertionError(f"WHEP: {answer.status} {got.answer}")
-        await peer.setRemoteDescription(RTCSessionDescription(got.answer, "answer"))
+        taken = got.answer if via is None else via.answer(got.answer)
+        await peer.setRemoteDescription(RTCSessionDescription(taken, "answer"))
         yield got
     finally:
         await peer.close()

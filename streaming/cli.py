@@ -15,7 +15,7 @@ from typing import TextIO
 
 from engine.errors import LivedubError
 from kernels.memory import keep_large_blocks
-from streaming.commands import demo, doctor, dub, enroll, serve, train, weights
+from streaming.commands import demo, doctor, dub, enroll, plot, serve, train, weights
 from streaming.commands.common import Context
 from streaming.engines import Engine, LocalEngine
 from streaming.screen import Screen
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livedub {metadata.version('livedub')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (demo, enroll, dub, serve, weights, doctor, train):
+    for command in (demo, enroll, dub, serve, weights, doctor, plot, train):
         command.add(commands)
     return parser
 

@@ -10,6 +10,8 @@ _MUCH_LOST: Final = 0.10
 """More than this share of lost packets: the link is too full, send less."""
 _LITTLE_LOST: Final = 0.02
 """Less than this: there may be room for more."""
+_FRESH: Final = 0.3
+"""Weight of the newest report."""
 _GROWTH: Final = 1.08
 """Growth of a limit with each report without loss; these come about once a second."""
 _FLOOR: Final = 12
@@ -52,7 +54,7 @@ class LinkEstimate:
         self.limit: float | None = None
         """Bits a second; None: no limit is known."""
         self.lost = 0.0
-        """Share of lost packets as last reported."""
+        """Share of lost packets, smoothed: of few packets a second, single reports tell little."""
 
     def estimated(self, bits: float, sending: float) -> None:
         """The viewer estimates that his link carries so many bits a second, while so many are sent."""
@@ -61,11 +63,11 @@ class LinkEstimate:
 
     def reported(self, lost: float, sending: float) -> None:
         """The viewer reports the share of packets lost since his last report, while so many bits a second are sent."""
-        self.lost = lost
-        if lost > _MUCH_LOST and sending > 0:
+        self.lost += _FRESH * (lost - self.lost)
+        if self.lost > _MUCH_LOST and sending > 0:
             known = sending if self.limit is None else min(self.limit, sending)
-            self._lower(known * (1 - lost / 2))
-        elif lost < _LITTLE_LOST and self.limit is not None:
+            self._lower(known * (1 - self.lost / 2))
+        elif self.lost < _LITTLE_LOST and self.limit is not None:
             grown = self.limit * _GROWTH
             self.limit = None if grown >= self.full else grown
 

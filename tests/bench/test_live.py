@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.devices import read_stamp, stamp, swelling
-from bench.live import av_offset_ms, percentiles, sound_gaps
+from bench.live_figures import av_offset_ms, percentiles, sound_gaps
 from bench.receiver import Received
 from engine.media import VideoFrame
 from streaming.encoder import PictureEncoder

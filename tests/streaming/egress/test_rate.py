@@ -43,7 +43,7 @@ def test_a_full_link_is_given_less_until_nothing_is_lost_and_then_slowly_more() 
         sending = link.limit or FULL
         seen.append(sending)
     assert min(seen) >= 1e6
-    assert max(seen[10:]) <= 2.4e6
+    assert max(seen[15:]) <= 2.6e6
     for _ in range(60):
         link.reported(0.0, link.limit or FULL)
     assert link.limit is None
@@ -53,10 +53,10 @@ def test_an_estimate_below_what_is_sent_limits_at_once_and_a_little_loss_holds()
     link = LinkEstimate(FULL)
     link.estimated(1_200_000, 3e6)
     assert link.limit == 1_200_000
-    for lost in (0.03, 0.05, 0.09):
+    for lost in (0.07, 0.07, 0.07, 0.05, 0.17, 0.05):
         link.reported(lost, 1.2e6)
     assert link.limit == 1_200_000
-    assert link.lost == 0.09
+    assert link.lost == pytest.approx(0.07, abs=0.02)
 
 
 def test_something_is_always_sent() -> None:

@@ -10,7 +10,7 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from numpy.typing import NDArray
 
 from bench.devices import RecordedMicrophone, StampingCamera, swelling
-from bench.live import offset_of
+from bench.live_figures import offset_of
 from bench.receiver import NO_SERVERS, Received, connected, watching
 from streaming.clock import LoopClock
 from streaming.live.media import SOUND_RATE
