@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT, help="results; runs that are not measured now are kept")
     options = parser.parse_args(arguments)
     torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    head = header("python -m bench live")
+    words = sys.argv[2:] if arguments is None else arguments
+    head = header(" ".join(["python -m bench live", *words]))
     runs = kept_runs(options.out, head)
     for name in options.only:
         about = {"date": header("")["date"], "load_average_before": round(os.getloadavg()[0], 1)}
