@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from kernels.tracing import is_tracing
+
 
 def inverse_haar(bands: Tensor) -> Tensor:
     """Inverse Haar transform: [B,4C,H,W], LL (C) then C x (LH, HL, HH) -> [B,C,2H,2W], in the memory format given.
@@ -30,6 +32,8 @@ class _InverseHaar(torch.autograd.Function):
     @staticmethod
     def forward(bands: Tensor) -> Tensor:
         """bands: [B,4C,H,W] -> [B,C,2H,2W]."""
+        if is_tracing():
+            return inverse_haar_composed(bands)
         low, lh, hl, hh = _split(bands)
         b, c, h, w = low.shape
         pixels = _empty((b, c, 2 * h, 2 * w), bands)
@@ -61,6 +65,8 @@ def forward_haar(pixels: Tensor) -> Tensor:
     """
     if pixels.ndim != 4 or pixels.shape[2] % 2 or pixels.shape[3] % 2:
         raise ValueError(f"pixels are {tuple(pixels.shape)}; expected [B,C,2H,2W]")
+    if is_tracing():
+        return forward_haar_composed(pixels)
     b, c, h, w = pixels.shape
     bands = _empty((b, 4 * c, h // 2, w // 2), pixels)
     low, lh, hl, hh = _split(bands)
@@ -73,6 +79,37 @@ def forward_haar(pixels: Tensor) -> Tensor:
     torch.add(across, diagonal, out=hl)
     torch.sub(across, diagonal, out=hh)
     return bands
+
+
+def inverse_haar_composed(bands: Tensor) -> Tensor:
+    """The same as `inverse_haar` by single operations: the readable twin, and what a traced graph holds.
+
+    Bands are brought side by side first, [LL | LH | HL | HH]: a compiler then reads each in one run, and can move the
+    order into the weights of the layer before (`kernels.lowering`).
+    """
+    c = bands.shape[1] // 4
+    ordered = bands.index_select(1, band_order(c, bands.device)).permute(0, 2, 3, 1)
+    low, lh, hl, hh = ordered.split(c, 3)
+    top, bottom, across, diagonal = low + lh, low - lh, hl + hh, hl - hh
+    lines = [torch.stack([top + across, top - across], 3), torch.stack([bottom + diagonal, bottom - diagonal], 3)]
+    b, h, w, _ = low.shape
+    return (torch.stack(lines, 2) * 0.5).reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
+def forward_haar_composed(pixels: Tensor) -> Tensor:
+    """The same as `forward_haar` by single operations."""
+    b, c, h, w = pixels.shape
+    blocks = pixels.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c)
+    first, second, third, fourth = (blocks[:, :, y, :, x] for y in (0, 1) for x in (0, 1))
+    top, bottom, across, diagonal = first + second, third + fourth, first - second, third - fourth
+    bands = torch.cat([top + bottom, top - bottom, across + diagonal, across - diagonal], 3) * 0.5
+    return bands.permute(0, 3, 1, 2).index_select(1, torch.argsort(band_order(c, pixels.device)))
+
+
+def band_order(channels: int, device: torch.device) -> Tensor:
+    """[4C]: where [LL | LH | HL | HH], C channels each, are among LL (C) then C x (LH, HL, HH)."""
+    rest = channels + 3 * torch.arange(channels, device=device)
+    return torch.cat([torch.arange(channels, device=device), rest, rest + 1, rest + 2])
 
 
 def _split(bands: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

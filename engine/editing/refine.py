@@ -51,7 +51,7 @@ class RefineProblem:
     """[68,2] px of the frame."""
     weight: Tensor
     """[68] weight of each landmark."""
-    iod_px: float
+    iod_px: float | Tensor
     """Inter-ocular distance in px of the frame."""
     source: Tensor
     """[1,3,h,w] the frame's own region, -1...1."""
@@ -99,7 +99,7 @@ def refine(
     recovered = False
     for step in range(steps):
         picture = problem.render(problem.w + offset @ statistics.basis)
-        loss = _objective(problem, picture, offset, last, goal, perceptual, config)
+        loss = objective(problem, picture, offset, last, goal, perceptual, config)
         value = float(loss.detach())
         if not torch.isfinite(loss) or (step and value > 2 * first):
             recovered = True
@@ -116,7 +116,7 @@ def refine(
     return Refined(best if recovered else offset.detach(), recovered)
 
 
-def _objective(
+def objective(
     problem: RefineProblem,
     picture: Tensor,
     offset: Tensor,
@@ -125,6 +125,17 @@ def _objective(
     perceptual: PerceptualLoss,
     config: RefineConfig,
 ) -> Tensor:
+    """What the steps make small: a scalar.
+
+    Args:
+        problem: the frame's targets.
+        picture: [1,3,h,w] rendered at `offset`.
+        offset: [R,K] whitened.
+        last: [R,K] last frame's.
+        goal: features of the predicted picture at a quarter of its size.
+        perceptual: the distance.
+        config: weights.
+    """
     far = (problem.points(picture)[0, :, :2] - problem.target) / problem.iod_px
     landmark = (far.square().sum(1) * problem.weight).sum() / problem.weight.sum()
     looks = perceptual.distance(functional.avg_pool2d(picture, 4), goal).sum()

@@ -15,6 +15,7 @@ from torch.nn import functional
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
 from kernels.haar import inverse_haar
+from kernels.tracing import is_tracing
 
 WIDTH = 512
 _SLOPE = 0.2
@@ -57,10 +58,13 @@ class StyledConv(nn.Module):
         return functional.leaky_relu_(x.add_(noise), _SLOPE)  # in place: each pass over memory saved is felt
 
     def _filtered(self, x: Tensor, style: Tensor) -> Tensor:
-        """Style and depthwise filter; for one picture the style scales the filter, not the larger map."""
+        """Style and depthwise filter; for one picture the style scales the filter, not the larger map.
+
+        A compiled graph scales the map while it writes it, and needs no gradient of the filter.
+        """
         if self.depthwise is None:
             return x * style
-        if len(style) > 1:
+        if len(style) > 1 or is_tracing():
             return functional.conv2d(x * style, self.depthwise, padding=1, groups=x.shape[1])
         return functional.conv2d(x, self.depthwise * style.view(-1, 1, 1, 1), padding=1, groups=x.shape[1])
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
+from kernels.tracing import is_tracing
 
 NoiseMode = Literal["const", "none"]
 """Whether the noise that came with the weights is added, the same in every picture, or none."""
@@ -133,7 +134,8 @@ class StyledConv(nn.Module):
         if noise == "const":
             (top, bottom), (left, right) = window
             added = added + cast(Tensor, self.noise)[:, :, top:bottom, left:right] * (self.noise_strength * _GAIN)
-        if len(x) == 1 and self.weight.numel() < x.numel():  # scale whichever is smaller: the filter or the map
+        filters = len(x) == 1 and self.weight.numel() < x.numel()  # scale whichever is smaller: the filter or the map
+        if filters and not is_tracing():  # a compiled graph scales the map in passing
             weight = self.weight * style.view(1, -1, 1, 1) * norm.view(-1, 1, 1, 1)
             x = self._filtered(x, weight) + added
         else:
@@ -159,7 +161,7 @@ class ToRgb(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, clamp: float | None) -> Tensor:
         """x: [B,C,H,W], w: [B,D] -> [B,3,H,W]."""
-        if len(x) == 1:
+        if len(x) == 1 and not is_tracing():
             weight = self.weight * self.style(w).view(1, -1, 1, 1)
             x = functional.conv2d(x, weight, self.bias)
         else:

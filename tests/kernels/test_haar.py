@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.haar import forward_haar, inverse_haar
+from kernels.haar import forward_haar, forward_haar_composed, inverse_haar, inverse_haar_composed
+from kernels.tracing import tracing
 
 pytestmark = pytest.mark.unit
 
@@ -68,3 +69,17 @@ def test_bad_bands_are_named(shape: tuple[int, ...]) -> None:
 def test_bad_pixels_are_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \[B,C,2H,2W\]"):
         forward_haar(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_composed_forms_give_the_same_numbers(last: bool) -> None:
+    x = bands(last=last)
+    torch.testing.assert_close(inverse_haar_composed(x), inverse_haar(x))
+    pixels = inverse_haar(x)
+    torch.testing.assert_close(forward_haar_composed(pixels), forward_haar(pixels))
+
+
+def test_gradient_of_the_composed_form() -> None:
+    x = bands(kind=torch.float64).requires_grad_(True)
+    with tracing():
+        assert torch.autograd.gradcheck(inverse_haar, x)

@@ -1,0 +1,276 @@
+"""Gradients of convolution, pooling and up-sampling as plain forward operations.
+
+A traced step then holds only operations that every backend knows: `convolution_backward`, pooling's and up-sampling's
+gradients are the ones that converters lack. Gradients with respect to weights are given where a layer's weight depends
+on its input (modulated filters); elsewhere they are never asked for.
+
+Letters: B batch, C channels of the input, O of the output, G groups, H and W sizes, k side of a filter.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch._decomp import get_decompositions
+from torch.nn import functional
+
+aten: Final = torch.ops.aten
+
+Decompositions = dict[Any, Callable[..., Any]]
+
+
+def table(portable: bool = False) -> Decompositions:
+    """Our decompositions, and torch's own for the gradients of activations and padding.
+
+    Args:
+        portable: takes apart what compilers for one machine know better themselves, too: for graphs that leave torch.
+    """
+    known: Decompositions = dict(get_decompositions(_FROM_TORCH))
+    return known | _OURS | (_PORTABLE if portable else {})
+
+
+def convolution_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: list[int] | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    output_mask: list[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of a 2D convolution: same arguments and results as the ATen operation.
+
+    Args:
+        gradient: [B,O,H',W'], of the output.
+        x: [B,C,H,W], the input.
+        weight: [O,C/G,k,k]; [C,O/G,k,k] when `transposed`.
+        bias_sizes: not used: the bias' gradient has O numbers.
+        stride: one per axis.
+        padding: likewise.
+        dilation: likewise.
+        transposed: whether it is a transposed convolution.
+        output_padding: of a transposed convolution.
+        groups: G.
+        output_mask: which of the three gradients are asked for.
+
+    Returns:
+        Gradients of x, weight and bias, None for those not asked for; NotImplemented for what is not taken apart here.
+    """
+    if x.ndim != 4 or list(dilation) != [1, 1]:
+        return NotImplemented
+    to_x = to_weight = to_bias = None
+    if output_mask[1]:
+        if transposed:
+            return NotImplemented
+        to_weight = _weight_gradient(gradient, x, weight, stride, padding, groups)
+        if to_weight is None:
+            return NotImplemented
+    if output_mask[0]:
+        to_x = _input_gradient(gradient, x, weight, stride, padding, transposed, groups)
+    if output_mask[2]:
+        to_bias = gradient.sum((0, 2, 3))
+    return to_x, to_weight, to_bias
+
+
+def _input_gradient(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: list[int],
+    padding: list[int],
+    transposed: bool,
+    groups: int,
+) -> Tensor:
+    """Transposed: a strided convolution. Stride 1: the flipped filter. Else a transposed convolution."""
+    if transposed:
+        whole = functional.conv2d(gradient, weight, None, (stride[0], stride[1]), (padding[0], padding[1]), 1, groups)
+        return whole[:, :, : x.shape[2], : x.shape[3]]
+    sides = weight.shape[2:]
+    around = [side - 1 - pad for side, pad in zip(sides, padding, strict=True)]
+    if list(stride) == [1, 1] and min(around) >= 0:
+        grouped = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:]).transpose(1, 2)
+        turned = grouped.reshape(x.shape[1], weight.shape[0] // groups, *sides).flip(2, 3)
+        return functional.conv2d(gradient, turned, None, 1, (around[0], around[1]), 1, groups)
+    left = [
+        size - ((found - 1) * step - 2 * pad + side)
+        for size, found, step, pad, side in zip(x.shape[2:], gradient.shape[2:], stride, padding, sides, strict=True)
+    ]
+    return functional.conv_transpose2d(
+        gradient, weight, None, (stride[0], stride[1]), (padding[0], padding[1]), (left[0], left[1]), groups
+    )
+
+
+def _weight_gradient(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: list[int], padding: list[int], groups: int
+) -> Tensor | None:
+    """Sums over pixels, one per tap of the filter: dense and depthwise filters."""
+    rows, columns = gradient.shape[2:]
+    padded = functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    depthwise = groups == x.shape[1] == weight.shape[0]
+    if groups != 1 and not depthwise:
+        return None
+    taps = []
+    for down in range(weight.shape[2]):
+        for across in range(weight.shape[3]):
+            seen = padded[:, :, down : down + (rows - 1) * stride[0] + 1 : stride[0]]
+            seen = seen[:, :, :, across : across + (columns - 1) * stride[1] + 1 : stride[1]]
+            if depthwise:
+                taps.append((gradient * seen).sum((0, 2, 3))[:, None])
+            else:
+                flat = gradient.permute(1, 0, 2, 3).reshape(gradient.shape[1], -1)
+                taps.append(flat @ seen.permute(0, 2, 3, 1).reshape(-1, x.shape[1]))
+    return torch.stack(taps, -1).reshape(weight.shape)
+
+
+def avg_pool2d_backward(
+    gradient: Tensor,
+    x: Tensor,
+    kernel_size: list[int],
+    stride: list[int],
+    padding: list[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    """Gradient of average pooling without overlap or padding: every pixel gets its share of its window's gradient."""
+    kernel = [kernel_size[0], kernel_size[-1]]
+    step = [stride[0], stride[-1]] if stride else kernel
+    if step != kernel or any(padding) or ceil_mode:
+        return NotImplemented
+    share = gradient * (1.0 / (divisor_override or kernel[0] * kernel[1]))
+    return _padded_to(_repeated(share, kernel[0], kernel[1]), x.shape[2], x.shape[3])
+
+
+def upsample_nearest2d_backward(
+    gradient: Tensor,
+    output_size: list[int],
+    input_size: list[int],
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> Tensor:
+    """Gradient of repeating pixels a whole number of times: the sum over each pixel's copies."""
+    down, across = output_size[0] // input_size[2], output_size[1] // input_size[3]
+    if output_size != [input_size[2] * down, input_size[3] * across]:
+        return NotImplemented
+    blocks = gradient.reshape(*input_size[:3], down, input_size[3], across)
+    return blocks.sum((3, 5))
+
+
+def upsample_bilinear2d_backward(
+    gradient: Tensor,
+    output_size: list[int],
+    input_size: list[int],
+    align_corners: bool,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> Tensor:
+    """Gradient of bilinear enlargement as two products with the matrices of its axes."""
+    return _linear_backward(gradient, output_size, input_size, "bilinear", align_corners)
+
+
+def upsample_bicubic2d_backward(
+    gradient: Tensor,
+    output_size: list[int],
+    input_size: list[int],
+    align_corners: bool,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> Tensor:
+    """Gradient of bicubic enlargement as two products with the matrices of its axes."""
+    return _linear_backward(gradient, output_size, input_size, "bicubic", align_corners)
+
+
+def _linear_backward(
+    gradient: Tensor, output_size: list[int], input_size: list[int], mode: str, align_corners: bool
+) -> Tensor:
+    down = _axis_matrix(input_size[2], output_size[0], mode, align_corners, gradient)
+    across = _axis_matrix(input_size[3], output_size[1], mode, align_corners, gradient)
+    return down.T @ gradient @ across
+
+
+def _axis_matrix(size: int, enlarged: int, mode: str, align_corners: bool, like: Tensor) -> Tensor:
+    """[enlarged,size]: what enlargement does along one axis, found by enlarging unit vectors."""
+    units = torch.eye(size, dtype=like.dtype, device=like.device)[:, None, :, None]
+    columns = functional.interpolate(units, size=(enlarged, 1), mode=mode, align_corners=align_corners)
+    return columns[:, 0, :, 0].T
+
+
+def max_pool2d_with_indices_backward(
+    gradient: Tensor,
+    x: Tensor,
+    kernel_size: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    ceil_mode: bool,
+    indices: Tensor,
+) -> Tensor:
+    """Gradient of unpadded maximum pooling: each window's goes to the pixel that won it. No scatter: shifted sums."""
+    kernel = [kernel_size[0], kernel_size[-1]]
+    step = [stride[0], stride[-1]] if stride else kernel
+    if any(padding) or any(each != 1 for each in dilation) or ceil_mode:
+        return NotImplemented
+    rows, columns = gradient.shape[2:]
+    height, width = x.shape[2:]
+    top = torch.arange(rows, device=x.device)[:, None] * step[0]
+    left = torch.arange(columns, device=x.device)[None] * step[1]
+    shares = [
+        [
+            torch.where(indices == (top + down) * width + (left + across), gradient, 0.0)
+            for across in range(kernel[1])
+        ]
+        for down in range(kernel[0])
+    ]  # fmt: skip
+    if step == kernel:
+        lines = [torch.stack(row, -1).flatten(3) for row in shares]
+        return _padded_to(torch.stack(lines, 3).flatten(2, 3), height, width)
+    if step != [1, 1]:
+        return NotImplemented
+    total: Tensor | None = None
+    for down, row in enumerate(shares):
+        for across, share in enumerate(row):
+            placed = functional.pad(share, (across, width - columns - across, down, height - rows - down))
+            total = placed if total is None else total + placed
+    assert total is not None  # a window has at least one pixel
+    return total
+
+
+def _repeated(x: Tensor, down: int, across: int) -> Tensor:
+    """Every pixel `down` x `across` times: [B,C,H,W] -> [B,C,H*down,W*across]."""
+    b, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(b, c, h, down, w, across).reshape(b, c, h * down, w * across)
+
+
+def _padded_to(x: Tensor, height: int, width: int) -> Tensor:
+    """Zeros below and beside, where pooling windows left pixels out."""
+    if tuple(x.shape[2:]) == (height, width):
+        return x
+    return functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
+
+
+_OURS: Final[Decompositions] = {
+    aten.convolution_backward.default: convolution_backward,
+    aten.avg_pool2d_backward.default: avg_pool2d_backward,
+    aten.upsample_nearest2d_backward.default: upsample_nearest2d_backward,
+    aten.upsample_bilinear2d_backward.default: upsample_bilinear2d_backward,
+    aten.upsample_bicubic2d_backward.default: upsample_bicubic2d_backward,
+}
+_PORTABLE: Final[Decompositions] = {
+    aten.max_pool2d_with_indices_backward.default: max_pool2d_with_indices_backward,
+}
+_FROM_TORCH: Final = (
+    aten.leaky_relu_backward.default,
+    aten.threshold_backward.default,
+    aten._prelu_kernel_backward.default,
+    aten.reflection_pad2d_backward.default,
+    aten.sigmoid_backward.default,
+    aten.select_backward.default,
+    aten.slice_backward.default,
+    aten.linalg_vector_norm.default,
+    aten.addmm.default,
+)
