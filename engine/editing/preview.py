@@ -11,6 +11,7 @@ from torch.nn import functional
 from engine.editing.calibration import Sample
 from engine.editing.compositing import lower_face_mask, match_colour, sharpen
 from engine.editing.mouth import mouth_shape
+from engine.editing.mouth_chart import chart_shapes
 from engine.editing.observation import CROP, region_picture
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
@@ -18,17 +19,7 @@ from engine.generators.protocol import Generator
 from engine.generators.stats import WStatistics
 
 _TILE: Final = 256
-_SHAPES: Final = (
-    (0.0, 0, 0, 0, 0, 0, 0, 0),
-    (0.8, 0, 0.1, 0.6, 0.5, 0, 0, 0.3),
-    (1.6, 0, 0.2, 1.2, 1.0, 0, 0, 0.6),
-    (2.4, 0, 0.3, 1.8, 1.5, 0, 0, 0.9),
-    (0.6, -1.2, 0.1, 0.5, 0.4, 0.1, 0, 0.3),
-    (1.4, -1.2, 0.2, 1.0, 0.8, 0.1, 0, 0.5),
-    (0.6, 1.0, 0.1, 0.5, 0.4, -0.2, 0, 0.3),
-    (1.4, 1.0, 0.1, 1.0, 0.8, -0.2, 0, 0.5),
-)
-"""Displacements of the eight mouth numbers from rest: closed, three openings, two rounded, two spread."""
+_A_ROW: Final = 4
 
 
 def draw_preview(
@@ -39,7 +30,7 @@ def draw_preview(
     sample: Sample,
     statistics: WStatistics,
 ) -> NDArray[np.uint8]:
-    """Source, inversion, tuned, rest; below them eight mouth shapes.
+    """Source, inversion, tuned, rest; below them the twelve mouths of the chart (`engine.editing.mouth_chart`).
 
     Args:
         profile: the speaker.
@@ -72,10 +63,10 @@ def draw_preview(
         inverted = functional.interpolate(untuned.coarse(statistics.decode(code)[None]), size=(_TILE, _TILE))
         top = [_tile(crop), inverted, _tile(laid_over(seen.mouth)), _tile(laid_over(renderer.asked(rest)))]
         chart = [
-            _tile(laid_over(renderer.asked(rest + np.array(shape)))[:, :, region.slices[0], region.slices[1]])
-            for shape in _SHAPES
+            _tile(laid_over(renderer.asked(rest + shape))[:, :, region.slices[0], region.slices[1]])
+            for shape in chart_shapes()
         ]
-    rows = [torch.cat(top, 3), torch.cat(chart[:4], 3), torch.cat(chart[4:], 3)]
+    rows = [torch.cat(tiles, 3) for tiles in (top, *(chart[n : n + _A_ROW] for n in range(0, len(chart), _A_ROW)))]
     picture = ((torch.cat(rows, 2)[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return picture.permute(1, 2, 0).contiguous().numpy()
 

@@ -1,4 +1,4 @@
-"""The preview: three rows of pictures that show what they say."""
+"""The preview: four rows of pictures that show what they say."""
 
 import numpy as np
 import pytest
@@ -42,9 +42,9 @@ def tile(picture: Picture, row: int, column: int) -> NDArray[np.int16]:
     return np.asarray(part, np.int16)
 
 
-def test_there_are_three_rows_of_four_and_the_first_is_the_frames_own_face() -> None:
+def test_there_are_four_rows_of_four_and_the_first_is_the_frames_own_face() -> None:
     picture, sample = drawn()
-    assert picture.shape == (3 * TILE, 4 * TILE, 3) and picture.dtype == np.uint8
+    assert picture.shape == (4 * TILE, 4 * TILE, 3) and picture.dtype == np.uint8
     crop = region_picture(sample.rgb, sample.observation, 0, 0, (CROP, CROP))
     small = functional.interpolate(crop, size=(TILE, TILE), mode="bilinear", antialias=True)[0]
     expected = ((small + 1) * 127.5).round().permute(1, 2, 0).numpy()
@@ -57,13 +57,13 @@ def test_a_generator_that_paints_what_was_filmed_shows_the_frame_unchanged() -> 
     for column in (2, 3):
         assert np.abs(tile(picture, 0, column) - tile(picture, 0, 0)).max() <= 2
     first = tile(picture, 1, 0)
-    assert all(np.array_equal(tile(picture, row, column), first) for row in (1, 2) for column in range(4))
+    assert all(np.array_equal(tile(picture, row, column), first) for row in (1, 2, 3) for column in range(4))
 
 
 def test_mouth_shapes_differ_and_the_face_around_them_does_not() -> None:
     picture, _ = drawn()
-    shapes = [tile(picture, row, column) for row in (1, 2) for column in range(4)]
-    for one in range(8):
+    shapes = [tile(picture, row, column) for row in (1, 2, 3) for column in range(4)]
+    for one in range(12):
         for other in range(one):
             assert np.abs(shapes[one] - shapes[other]).max() > 4
             assert np.array_equal(shapes[one][-8:], shapes[other][-8:])
