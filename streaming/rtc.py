@@ -93,7 +93,7 @@ class Peer:
         if "v=0" not in sdp or "m=" not in sdp:
             raise OfferError("offer: got text that is not SDP; expected an offer that begins with v=0 and has media")
         try:
-            await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            await self.connection.setRemoteDescription(RTCSessionDescription(without_hidden(sdp), "offer"))
         except (ValueError, IndexError, KeyError, AssertionError, InvalidStateError, InvalidAccessError,
                 OperationError) as error:  # fmt: skip
             raise OfferError(f"offer: cannot be used: {error}. Expected a complete SDP offer for WebRTC.") from error
@@ -135,6 +135,14 @@ class Peer:
         if self._closed is not None:
             tell, self._closed = self._closed, None
             tell()
+
+
+def without_hidden(sdp: str) -> str:
+    """An offer without candidates under names of multicast DNS, by which browsers hide their addresses.
+
+    Nobody has to be asked for them: the browser comes to our candidates, and its address is seen then.
+    """
+    return re.sub(r"^a=candidate:\S+ \d+ \S+ \d+ \S+\.local .*\r?\n", "", sdp, flags=re.MULTILINE)
 
 
 def offers(sdp: str, kind: str, codec: str) -> bool:

@@ -2,14 +2,14 @@
 // It asks only the server that it came from. The picture arrives as edited | source side by side, so that
 // both halves of the slider are always of the same moment.
 
+import * as faces from "./faces.js";
+import * as graphs from "./graphs.js";
+import * as timecode from "./timecode.js";
+
 const $ = (id) => document.getElementById(id);
-const token = new URLSearchParams(location.hash.slice(1)).get("token");
-const KEEP = 120; // points of a graph: one minute
-const UNITS = { delay_ms: "ms", edit_ms_p95: "ms", av_offset_ms: "ms" };
-const FACES = {
-  edited: "found, edited", no_face: "none", turned_away: "turned away", covered: "covered", too_small: "too small",
-  cut: "a cut", overload: "computer too slow", preparing: "being prepared", size_changed: "new picture size",
-};
+const asked = new URLSearchParams(location.hash.slice(1));
+const token = asked.get("token"), measures = asked.has("bench");
+const authorised = token ? { Authorization: `Bearer ${token}` } : {};
 const STATES = {
   waiting: "waiting for the first picture", loading: "loading the model and measuring this computer", running: "live",
   ended: "the source has ended", failed: "failed", closed: "ended",
@@ -19,13 +19,13 @@ let session = null; // address of the running session
 let watching = null; // {peer, place} of WHEP
 let sending = null; // {peer, place, stream} of WHIP
 let polling = 0;
-let history = {};
+let own = true; // whether this page began the session: only then it ends it
 let engine = null;
 
 class Trouble extends Error {}
 
 async function call(method, path, body, type = "application/json") {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const headers = { ...authorised };
   if (body !== undefined) headers["Content-Type"] = type;
   const data = type === "application/json" && body !== undefined ? JSON.stringify(body) : body;
   let answer;
@@ -103,8 +103,13 @@ async function wanted() {
     source.url = $("source-url").value.trim();
     if (!source.url) throw new Trouble("Type the network address first.");
   }
+  if (source.kind === "camera") source.camera = $("source-camera").value;
   if (voice.kind === "file") voice.upload = await upload($("voice-file"), "sound file");
-  return { source, voice, speaker: $("speaker").value, effort: Number($("effort").value),
+  if (voice.kind === "url") {
+    voice.url = $("voice-url").value.trim();
+    if (!voice.url) throw new Trouble("Type the network address of the sound first.");
+  }
+  return { source, voice, ...faces.wanted((text) => new Trouble(text)), effort: Number($("effort").value),
     ...(engine.emotions.length ? { emotion: $("emotion").value, intensity: Number($("intensity").value) } : {}), consent: $("consent").checked };
 }
 
@@ -159,6 +164,7 @@ function draw() {
     if (edge > 0) context.drawImage(video, 0, 0, edge, height, 0, 0, edge, height);
     if (edge < width) context.drawImage(video, width + edge, 0, width - edge, height, edge, 0, width - edge, height);
     if (edge > 0 && edge < width) { context.fillStyle = "#fff"; context.fillRect(edge - 1, 0, 2, height); }
+    if (measures && width >= 512) timecode.note(context);
     $("hint").hidden = true;
     canvas.dataset.pictures = Number(canvas.dataset.pictures || 0) + 1;
   }
@@ -166,39 +172,20 @@ function draw() {
   else requestAnimationFrame(draw);
 }
 
-function graph(canvas, values) {
-  const scale = devicePixelRatio || 1;
-  canvas.width = canvas.clientWidth * scale;
-  canvas.height = canvas.clientHeight * scale;
-  const context = canvas.getContext("2d"), low = Math.min(0, ...values), high = Math.max(1, ...values) * 1.1;
-  const x = (i) => (i / (KEEP - 1)) * canvas.width, y = (v) => canvas.height - ((v - low) / (high - low)) * canvas.height;
-  context.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent");
-  context.lineWidth = 2 * scale;
-  context.beginPath();
-  values.forEach((v, i) => context.lineTo(x(KEEP - values.length + i), y(v)));
-  context.stroke();
-}
-
 function show(state) {
-  const stats = state.stats || {};
-  const values = { ...stats, effort: stats.effort, viewers: state.viewers,
-    face: FACES[stats.face] || stats.face, lost: `${stats.skipped ?? 0} + ${stats.late ?? 0}` };
-  for (const place of document.querySelectorAll("[data-of]")) {
-    const value = values[place.dataset.of];
-    place.textContent = value == null ? "-" : typeof value === "number" ? `${+value.toFixed(1)} ${UNITS[place.dataset.of] || ""}` : value;
-  }
-  for (const canvas of document.querySelectorAll("[data-graph]")) {
-    const name = canvas.dataset.graph, value = stats[name];
-    history[name] = [...(history[name] || []), value ?? 0].slice(-KEEP);
-    graph(canvas, history[name]);
-  }
-  say(stats.overloaded ? "live, but this computer is too slow for this effort" : STATES[state.state] || state.state);
+  graphs.show(state);
+  const learnt = faces.show(state.enrolment);
+  if (learnt) offerFaces(learnt).catch(fail);
+  const learning = state.enrolment && ["looking", "learning"].includes(state.enrolment.phase);
+  say(learning ? "live, not edited: a new face is being learnt"
+    : state.stats?.overloaded ? "live, but this computer is too slow for this effort" : STATES[state.state] || state.state);
 }
 
 async function poll() {
   if (!session) return;
   try {
     const { value } = await call("GET", session);
+    if (!session) return;
     show(value);
     if (value.state === "failed") throw new Trouble(value.error || "The session failed.");
   } catch (error) {
@@ -216,24 +203,40 @@ async function start(event) {
   try {
     const body = await wanted();
     session = (await call("POST", "/api/sessions", body)).place;
+    own = true;
     $("stop").disabled = false;
     const camera = body.source.kind === "whip", microphone = body.voice.kind === "whip";
     if (camera || microphone) await send(camera, microphone);
-    await running();
-    await watch();
-    history = {};
-    for (const id of ["graphs", "compare", "playback"]) $(id).hidden = false;
-    $("picture").dataset.pictures = 0;
-    poll();
+    await look();
   } catch (error) {
     if (session || !(error instanceof Trouble) || error.message !== "stopped") fail(error);
     await stop();
   }
 }
 
+async function look() {
+  await running();
+  await watch();
+  graphs.forget();
+  for (const id of ["graphs", "compare", "playback"]) $(id).hidden = false;
+  $("picture").dataset.pictures = 0;
+  poll();
+}
+
+// A session that runs already (begun by the command line or another page) is shown; Stop then only leaves it.
+async function join() {
+  const { value } = await call("GET", "/api/sessions");
+  if (value.sessions.length !== 1) return;
+  session = `/api/sessions/${value.sessions[0].id}`;
+  own = false;
+  $("start").disabled = true;
+  $("stop").disabled = false;
+  await look().catch(async (error) => { fail(error); await stop(); });
+}
+
 async function stop() {
   clearTimeout(polling);
-  const ending = session;
+  const ending = own ? session : null;
   session = null;
   for (const end of [watching, sending]) {
     end?.stream?.getTracks().forEach((track) => track.stop());
@@ -241,7 +244,7 @@ async function stop() {
   }
   watching = sending = null;
   $("player").srcObject = null;
-  for (const id of ["graphs", "compare", "playback"]) $(id).hidden = true;
+  for (const id of ["graphs", "compare", "playback", "learning"]) $(id).hidden = true;
   $("start").disabled = false;
   $("stop").disabled = true;
   $("hint").hidden = false;
@@ -253,7 +256,12 @@ function choices() {
   const source = chosen("source"), voice = chosen("voice");
   $("source-file").hidden = source !== "file";
   $("source-url").hidden = source !== "url";
+  $("source-camera").hidden = source !== "camera";
   $("voice-file").hidden = voice !== "file";
+  $("voice-url").hidden = voice !== "url";
+  $("with-source").hidden = source !== "url";
+  if (source !== "url" && voice === "source") document.querySelector("input[name=voice][value=presenter]").click();
+  faces.choose();
   $("consent-row").hidden = source === "presenter";
 }
 
@@ -266,19 +274,30 @@ async function change(body) {
   }
 }
 
-async function begin() {
+async function offerFaces(chosen) {
   engine = (await call("GET", "/api/engine")).value;
-  $("speaker").replaceChildren(...engine.speakers.map((name) => new Option(name)));
+  faces.offer(engine.speakers, engine.qualities);
+  if (chosen) $("speaker").value = chosen;
+  faces.choose();
+}
+
+async function begin() {
+  await offerFaces();
+  $("own-camera").hidden = engine.cameras.length === 0;
+  $("source-camera").replaceChildren(...engine.cameras.map((name) => new Option(name)));
   $("effort").max = engine.max_effort;
   $("effort").value = engine.default_effort;
   $("effort-shown").textContent = engine.default_effort;
   $("emotions").hidden = engine.emotions.length === 0;
   $("emotion").replaceChildren(...engine.emotions.map((name) => new Option(name)));
+  await join();
 }
 
 $("settings").addEventListener("submit", start);
 $("settings").addEventListener("change", choices);
 $("stop").addEventListener("click", stop);
+$("speaker").addEventListener("change", () => { if (session && !faces.isNew()) change({ speaker: $("speaker").value }); });
+$("save-face").addEventListener("click", () => faces.save($("speaker").value, authorised).catch(fail));
 $("effort").addEventListener("input", () => { $("effort-shown").textContent = $("effort").value; });
 $("effort").addEventListener("change", () => change({ effort: Number($("effort").value) }));
 $("emotion").addEventListener("change", () => change({ emotion: $("emotion").value }));
@@ -286,7 +305,7 @@ $("intensity").addEventListener("input", () => { $("intensity-shown").textConten
 $("intensity").addEventListener("change", () => change({ intensity: Number($("intensity").value) }));
 for (const radio of document.querySelectorAll("input[name=voice]")) {
   radio.addEventListener("change", async () => {
-    if (session && ["presenter", "none"].includes(radio.value)) await change({ voice: { kind: radio.value } });
+    if (session && ["presenter", "none", "source"].includes(radio.value)) await change({ voice: { kind: radio.value } });
   });
 }
 $("voice-file").addEventListener("change", async () => {
@@ -302,7 +321,7 @@ $("sound").addEventListener("click", () => {
   $("sound").setAttribute("aria-pressed", String(!player.muted));
 });
 addEventListener("pagehide", () => {
-  if (session) fetch(session, { method: "DELETE", keepalive: true, headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  if (session && own) fetch(session, { method: "DELETE", keepalive: true, headers: authorised });
 });
 choices();
 draw();

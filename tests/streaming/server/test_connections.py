@@ -14,6 +14,7 @@ from bench.live_figures import offset_of
 from bench.receiver import NO_SERVERS, Received, connected, watching
 from streaming.clock import LoopClock
 from streaming.live.media import SOUND_RATE
+from streaming.rtc import without_hidden
 from tests.streaming.clips import gradient, make_video
 from tests.streaming.server.serving import Client, serving, write_wav
 
@@ -172,3 +173,9 @@ def test_an_offer_without_candidates_is_answered(profile: Path, tmp_path: Path) 
             await peer.close()
 
     asyncio.run(main())
+
+
+def test_hidden_addresses_of_browsers_are_not_looked_up() -> None:
+    seen = "a=candidate:1 1 udp 2113937151 192.0.2.1 5000 typ host\r\n"
+    hidden = "a=candidate:2 1 udp 2113937151 0b2c-4d.local 5001 typ host generation 0 network-cost 999\r\n"
+    assert without_hidden(f"v=0\r\n{seen}{hidden}a=mid:0\r\n") == f"v=0\r\n{seen}a=mid:0\r\n"

@@ -78,6 +78,13 @@ async def pictures(page: "Page", more: int, seconds: float = 60) -> None:
             await page.wait_for_timeout(50)
 
 
+async def says(page: "Page", place: str, words: str, seconds: float = 20) -> None:
+    """Wait until a place of the page says something."""
+    async with asyncio.timeout(seconds):
+        while words not in (await page.text_content(place) or ""):
+            await page.wait_for_timeout(50)
+
+
 def test_presenter_by_keyboard_before_and_after_sound_and_the_end(profile: Path) -> None:
     async def main() -> None:
         async with opened(profile) as (client, page, trouble):
@@ -106,7 +113,47 @@ def test_presenter_by_keyboard_before_and_after_sound_and_the_end(profile: Path)
             async with asyncio.timeout(20):
                 while (await client.call("GET", "/api/sessions")).body["sessions"]:
                     await page.wait_for_timeout(50)
-            assert await page.inner_text("#status") == "not running"
+            await says(page, "#status", "not running")
+            assert trouble == []
+
+    asyncio.run(main())
+
+
+def test_a_new_face_is_learnt_saved_and_picked_on_the_page(profile: Path) -> None:
+    async def main() -> None:
+        async with opened(profile) as (client, page, trouble):
+            await page.select_option("#speaker", label="a new face: learn it live")
+            await page.click("#start")
+            await says(page, "#error", "Give the new face a name first.")
+            await page.fill("#face-name", "bob")
+            await page.click("#start")
+            await pictures(page, 5)
+            await says(page, "#learn-text", "the picture is not edited yet")
+            await says(page, "#learn-text", "bob is learnt", 60)
+            assert await page.input_value("#speaker") == "bob"
+            async with page.expect_download() as saving:
+                await page.click("#save-face")
+            saved = await (await saving.value).path()
+            assert saved.read_text() == "draft"
+            await says(page, "[data-of=face]", "found, edited")
+            await page.select_option("#speaker", "ann")
+            async with asyncio.timeout(20):
+                while client.server.sessions.all()[0].config.speaker != "ann":
+                    await page.wait_for_timeout(50)
+            assert trouble == []
+
+    asyncio.run(main())
+
+
+def test_a_session_that_runs_already_is_shown_and_left_alone(profile: Path) -> None:
+    async def main() -> None:
+        async with opened(profile) as (client, page, trouble):
+            await client.begin()
+            await page.reload()
+            await pictures(page, 5)
+            await page.click("#stop")
+            await says(page, "#status", "not running")
+            assert len((await client.call("GET", "/api/sessions")).body["sessions"]) == 1
             assert trouble == []
 
     asyncio.run(main())
