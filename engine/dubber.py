@@ -21,6 +21,7 @@ from engine.errors import BadInputError, ShapeError
 from engine.generators.library import DEFAULT, ReadyGenerator, load_generator, name_of
 from engine.media import AudioChunk, VideoFrame
 from engine.speech import BLEND_S, SpeechModel, emotion_shares, load_speech_model
+from engine.speech.alignment import ALIGNMENTS, create_alignment
 from engine.timing import stopwatch
 from engine.tracking.backends import Tracker, TrackerKind, create_tracker
 from engine.tracking.mesh import MeshNet
@@ -48,6 +49,8 @@ class DubConfig:
     """Emotion that the session begins in, one of `engine.speech.EMOTIONS`."""
     intensity: float = 1.0
     """Its intensity, 0...1."""
+    alignment: str = "geometric"
+    """How the mouth is placed on the speaker, one of `engine.speech.alignment.ALIGNMENTS`."""
 
     def __post_init__(self) -> None:
         """Checks the ranges.
@@ -60,6 +63,8 @@ class DubConfig:
         if not 0 <= self.fade_ms <= 5000:
             raise BadInputError(f"fade_ms is {self.fade_ms}; expected 0 to 5000")
         emotion_shares(self.emotion, self.intensity)
+        if self.alignment not in ALIGNMENTS:
+            raise BadInputError(f"alignment is {self.alignment!r}; expected one of {', '.join(ALIGNMENTS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +120,9 @@ class Dubber:
         networks = _networks(name_of(profile.generator))
         renderer = SpeakerRenderer(profile, networks.ready.generator)
         self._editor: Final = FrameEditor(
-            renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self._config.refine
-        )
+            renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self._config.refine,
+            create_alignment(self._config.alignment),
+        )  # fmt: skip
         self._tracker: Final[Tracker] = create_tracker(self._config.tracker)
         self._speech: Final = (speech or load_speech_model()).stream()
         self._speech.set_emotion(self._config.emotion, self._config.intensity, blend_s=0.0)

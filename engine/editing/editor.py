@@ -19,6 +19,7 @@ from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig, RefineProblem, refine
 from engine.editing.rendering import SpeakerRenderer
 from engine.generators.stats import WStatistics
+from engine.speech.alignment import Alignment, GeometricAlignment
 from engine.timing import stopwatch
 from engine.tracking.alignment import transform_points
 from engine.tracking.mesh import MeshNet
@@ -87,6 +88,7 @@ class FrameEditor:
         perceptual: distance for the W+ steps.
         mesh: face mesh for the control loop.
         config: weights of the W+ steps.
+        alignment: how the displacement is placed on the speaker.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class FrameEditor:
         perceptual: PerceptualLoss,
         mesh: MeshNet,
         config: RefineConfig,
+        alignment: Alignment | None = None,
     ) -> None:
         """Takes the networks; it computes nothing yet."""
+        self._alignment: Final = alignment or GeometricAlignment()
         self._renderer: Final = renderer
         self._statistics: Final = statistics
         self._perceptual: Final = perceptual
@@ -122,9 +126,7 @@ class FrameEditor:
         rest = mouth_shape(profile.rest_head)[OPENING]
         wanted = mouth_shape(displacement)[OPENING]
         share = held_share(wanted, profile.mouth_high[OPENING] - rest)
-        head = observation.head.copy()
-        head[MOVED_POINTS] = profile.rest_head[MOVED_POINTS] + share * displacement[MOVED_POINTS]
-        return head
+        return self._alignment.place(observation.head, profile.rest_head, observation.pose, share * displacement)
 
     def edit(
         self,

