@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.errors import ShapeError
+from engine.errors import BadInputError, ShapeError
 from engine.speech.features import CHANNELS, FeatureState, effort, extract
-from engine.speech.whisper import CHUNK, MEL_BANDS, MEL_CONTEXT, EncoderStream, WhisperEncoder
+from engine.speech.whisper import CHUNK, CHUNKS, MEL_BANDS, EncoderStream, WhisperEncoder
 
 _BEFORE = 2
-_STEP = 2 * CHUNK
 
 
 def silent_frames(batch: int, count: int) -> NDArray[np.float32]:
@@ -40,27 +39,32 @@ class Encoding:
     """The Whisper encoder's stream."""
     frames: NDArray[np.float32]
     """[B, f, CHANNELS] mel frames that still wait, or are needed again."""
+    chunk: int = CHUNK
+    """Positions that are encoded together, one of `CHUNKS`."""
 
     @classmethod
-    def begin(cls, encoder: WhisperEncoder, batch: int = 1) -> "Encoding":
+    def begin(cls, encoder: WhisperEncoder, batch: int = 1, chunk: int = CHUNK) -> "Encoding":
         """The state before the first sound."""
-        return cls(EncoderStream(encoder), silent_frames(batch, _BEFORE))
+        if chunk not in CHUNKS:
+            raise BadInputError(f"chunk is {chunk} positions, expected one of {CHUNKS}")
+        return cls(EncoderStream(encoder), silent_frames(batch, _BEFORE), chunk)
 
     @torch.inference_mode()
     def push(self, frames: NDArray[np.float32]) -> Encoded:
-        """frames: [B, F, CHANNELS] -> what all chunks that they complete hold, T a multiple of CHUNK."""
+        """frames: [B, F, CHANNELS] -> what all chunks that they complete hold, T a multiple of `chunk`."""
         if frames.ndim != 3 or frames.shape[0] != self.frames.shape[0] or frames.shape[2] != CHANNELS:
             raise ShapeError(f"frames are {frames.shape}, expected [{self.frames.shape[0]}, F, {CHANNELS}]")
         self.frames = np.concatenate([self.frames, frames], axis=1)
-        chunks = max(0, (self.frames.shape[1] - MEL_CONTEXT) // _STEP + 1)
-        own = self.frames[:, _BEFORE : _BEFORE + chunks * _STEP]
-        side = own[:, :, MEL_BANDS:].reshape(len(own), chunks * CHUNK, 2 * (CHANNELS - MEL_BANDS))
+        step = 2 * self.chunk
+        chunks = max(0, (self.frames.shape[1] - step - 3) // step + 1)
+        own = self.frames[:, _BEFORE : _BEFORE + chunks * step]
+        side = own[:, :, MEL_BANDS:].reshape(len(own), chunks * self.chunk, 2 * (CHANNELS - MEL_BANDS))
         mel = torch.from_numpy(self.frames[:, :, :MEL_BANDS].copy())
-        encoded = [self.stream.step(mel[:, at * _STEP : at * _STEP + MEL_CONTEXT]) for at in range(chunks)]
-        self.frames = self.frames[:, chunks * _STEP :].copy()
+        encoded = [self.stream.step(mel[:, at * step : (at + 1) * step + 3]) for at in range(chunks)]
+        self.frames = self.frames[:, chunks * step :].copy()
         empty = torch.zeros(len(own), 0, self.stream.encoder.width)
         inputs = torch.cat([torch.cat(encoded or [empty], dim=1), torch.from_numpy(side.copy())], dim=2)
-        return Encoded(inputs, effort(own).reshape(len(own), chunks * CHUNK, 2).mean(axis=2))
+        return Encoded(inputs, effort(own).reshape(len(own), chunks * self.chunk, 2).mean(axis=2))
 
 
 @dataclass

@@ -24,7 +24,7 @@ from engine.speech.inertia import Inertia
 from engine.speech.int8 import quantise
 from engine.speech.network import DELAYS, NetworkConfig, SpeechNet
 from engine.speech.track import MouthTrack, SpeechFrame, rest_frame
-from engine.speech.whisper import CHUNK, WhisperEncoder, load_encoder
+from engine.speech.whisper import CHUNK, CHUNKS, WhisperEncoder, load_encoder
 
 SHIPPED: Final = Path(__file__).with_name("speech.safetensors")
 """The weights that come with the package."""
@@ -36,6 +36,7 @@ CLOSING_S: Final = 0.4
 """Seconds of rest that follow the end of the sound, in which the mouth closes."""
 
 _BLOCK_S = 10.0
+_GATE_AHEAD = 1  # control frames that voice activity hears beyond the delay: it opens before the first sound
 _FORMAT = "livedub-speech-3"
 _COLUMNS = len(CONTROLS) + len(EXPRESSIONS)
 
@@ -50,6 +51,7 @@ class SpeechModel:
         basis: FaceBasis,  # mouth controls to landmarks
         activity: ActivityConfig | None = None,  # voice activity settings
         delay: int | None = None,  # how late the network's answer is read, one of DELAYS (default: as configured)
+        chunk: int = CHUNK,  # positions that the encoder takes together, one of CHUNKS
     ) -> None:
         """Takes trained networks, which it freezes, and the landmarks that the controls move."""
         self.encoder = encoder.eval().requires_grad_(False)
@@ -57,7 +59,8 @@ class SpeechModel:
         self.basis = basis
         self.activity = activity or ActivityConfig()
         self.delay = network.config.delay if delay is None else delay
-        self.look_ahead_ms = look_ahead_ms(self.delay)
+        self.chunk = chunk
+        self.look_ahead_ms = look_ahead_ms(self.delay, chunk)
         """Milliseconds of sound after a frame's time that must be heard before the frame is ready."""
 
     def stream(self, keep_s: float = 600.0) -> "SpeechStream":
@@ -81,18 +84,20 @@ class SpeechModel:
         return self.basis.move(rows[..., : len(CONTROLS)], rows[..., len(CONTROLS) : -1])
 
 
-def look_ahead_ms(delay: int) -> int:
+def look_ahead_ms(delay: int, chunk: int = CHUNK) -> int:
     """Milliseconds of sound that must be heard after a frame's time when the answer is read `delay` frames late."""
-    heard = 2 * (delay + CHUNK) * HOP + WINDOW // 2
+    heard = max(2 * (delay + chunk) * HOP + WINDOW // 2, (delay + _GATE_AHEAD + 1) * FRAME)
     return -(-heard * 1000 // SAMPLE_RATE)
 
 
-def delay_within(limit_ms: int) -> int:
-    """The largest delay whose look-ahead is within `limit_ms`."""
-    fitting = [delay for delay in DELAYS if look_ahead_ms(delay) <= limit_ms]
+def within(limit_ms: int) -> tuple[int, int]:
+    """The chunk and delay for a look-ahead within `limit_ms`: the largest chunk, which costs least, then the delay."""
+    every = [(chunk, delay) for chunk in CHUNKS for delay in DELAYS]
+    fitting = [setting for setting in every if look_ahead_ms(setting[1], setting[0]) <= limit_ms]
     if not fitting:
-        raise BadInputError(f"look-ahead of {limit_ms} ms, expected at least {look_ahead_ms(DELAYS[0])} ms: one chunk")
-    return fitting[-1]
+        least = look_ahead_ms(DELAYS[0], CHUNKS[0])
+        raise BadInputError(f"look-ahead of {limit_ms} ms, expected at least {least} ms: one chunk")
+    return max(fitting)
 
 
 class _History:
@@ -133,11 +138,11 @@ class SpeechStream:
         """Starts in silence; use `SpeechModel.stream`."""
         self._model = model
         delay = model.delay
-        self._encoding = SoundEncoding(Encoding.begin(model.encoder))
+        self._encoding = SoundEncoding(Encoding.begin(model.encoder, chunk=model.chunk))
         self._network = model.network.initial_state()
         self._skip = delay
         self._detector = ActivityDetector(model.activity)
-        self._gate = MouthGate(model.activity, delay + 1)
+        self._gate = MouthGate(model.activity, delay + _GATE_AHEAD)
         self._factors: list[float] = []
         self._active = np.zeros((0, _COLUMNS), np.float32)
         self._effort = np.zeros(0, np.float32)
@@ -257,10 +262,10 @@ def load_speech_model(
 ) -> SpeechModel:
     """The model with the shipped weights, or with those of another file that `livedub train speech` wrote.
 
-    `limit_ms` is the largest look-ahead that is allowed, 93 or more; None: that of the weights. Fetches the Whisper
+    `limit_ms` is the largest look-ahead that is allowed, 40 or more; None: that of the weights. Fetches the Whisper
     encoder's weights into the cache when they are not there.
     """
-    delay = None if limit_ms is None else delay_within(limit_ms)
+    chunk, delay = (CHUNK, None) if limit_ms is None else within(limit_ms)
     path = weights or SHIPPED
     if not path.is_file():
         raise WeightsError(f"{path} is not there, expected the speech weights; reinstall, or name another file")
@@ -283,4 +288,4 @@ def load_speech_model(
         raise WeightsFormatError(f"{path} does not hold a speech model: {error}; train it again") from error
     encoder = load_encoder(weight_cache.path(ENCODER))
     quantise(encoder)
-    return SpeechModel(encoder, network, basis, activity, delay)
+    return SpeechModel(encoder, network, basis, activity, delay, chunk)

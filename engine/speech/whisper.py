@@ -22,7 +22,9 @@ from engine.errors import ShapeError, WeightsFormatError
 MEL_BANDS: Final = 80
 """Mel bands of the input (Whisper tiny to medium)."""
 CHUNK: Final = 4
-"""Positions (20 ms each) that are encoded together."""
+"""Positions (20 ms each) that are encoded together unless a shorter chunk is asked for."""
+CHUNKS: Final = (1, 2, CHUNK)
+"""Chunks that there are: a shorter one is answered sooner and hears less of what follows."""
 MEL_CONTEXT: Final = 2 * CHUNK + 3
 """Mel frames that one chunk needs: its own 2 CHUNK, two before and one after."""
 PAST: Final = 128
@@ -32,6 +34,7 @@ RESTART: Final = 1200
 WARM_UP: Final = 128
 """Positions that a fresh state hears before it takes over; RESTART + WARM_UP stays below Whisper's 1500."""
 
+_CONTEXTS: Final = tuple(2 * chunk + 3 for chunk in CHUNKS)
 _FORMAT_VERSION = 6
 _DTYPES: dict[int, str] = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 
@@ -162,20 +165,21 @@ class WhisperEncoder(nn.Module):
         self.width, self.heads = width, heads
 
     def forward(self, mel: Tensor, state: EncoderState) -> Tensor:
-        """mel: [B, MEL_CONTEXT, 80], the frames of one chunk and around it -> [B, CHUNK, D]; advances `state`.
+        """mel: [B, 2 K + 3, 80], frames of a chunk of K positions and around it -> [B, K, D]; advances `state`.
 
-        Chunk c of a stream holds positions CHUNK c ... and needs mel frames 2 CHUNK c - 2 ... 2 CHUNK (c + 1).
+        K is one of `CHUNKS`. Chunk c of a stream begins at position K c; it needs mel frames 2 K c - 2 ... 2 K (c + 1).
         """
-        if mel.ndim != 3 or mel.shape[1:] != (MEL_CONTEXT, MEL_BANDS):
+        if mel.ndim != 3 or mel.shape[2] != MEL_BANDS or mel.shape[1] not in _CONTEXTS:
             raise ShapeError(f"mel is {tuple(mel.shape)}, expected [B, {MEL_CONTEXT}, {MEL_BANDS}]: one chunk")
+        chunk = (mel.shape[1] - 3) // 2
         x = functional.gelu(self.conv1(_windows(mel, 1)))
         x = functional.gelu(self.conv2(_windows(x, 2)))
-        x = x + cast(Tensor, self.encodings)[state.position : state.position + CHUNK]
+        x = x + cast(Tensor, self.encodings)[state.position : state.position + chunk]
         self._make_room(state, x)
         for block, cache in zip(self.blocks, state.caches, strict=True):
             x = cast(_Block, block).step(x, cache, state.filled)
-        state.filled += CHUNK
-        state.position += CHUNK
+        state.filled += chunk
+        state.position += chunk
         return cast(Tensor, self.norm(x))
 
     def _make_room(self, state: EncoderState, x: Tensor) -> None:
@@ -184,7 +188,7 @@ class WhisperEncoder(nn.Module):
             depth = self.width // self.heads
             shape = (2, len(x), self.heads, 2 * PAST + CHUNK, depth)
             state.caches = [x.new_zeros(shape) for _ in self.blocks]
-        if state.filled + CHUNK > state.caches[0].shape[3]:
+        if state.filled + x.shape[1] > state.caches[0].shape[3]:
             for cache in state.caches:
                 cache[:, :, :, :PAST] = cache[:, :, :, state.filled - PAST : state.filled].clone()
             state.filled = PAST
@@ -202,7 +206,7 @@ class EncoderStream:
     """The state that is warming up to take over."""
 
     def step(self, mel: Tensor) -> Tensor:
-        """mel: [B, MEL_CONTEXT, 80] of the next chunk -> features [B, CHUNK, D]."""
+        """mel: [B, 2 K + 3, 80] of the next chunk -> features [B, K, D]."""
         if self.next_state is None and self.state.position >= RESTART:
             self.next_state = EncoderState()
         features: Tensor = self.encoder(mel, self.state)

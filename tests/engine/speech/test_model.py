@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech import SpeechModel, load_speech_model
 from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis
-from engine.speech.model import SHIPPED, delay_within, look_ahead_ms, save_speech_model
+from engine.speech.model import SHIPPED, look_ahead_ms, save_speech_model, within
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.whisper import WhisperEncoder
 
@@ -178,11 +178,33 @@ def test_a_shorter_look_ahead_is_ready_sooner(model: SpeechModel) -> None:
 
 
 @pytest.mark.unit
-def test_the_delay_that_fits_a_look_ahead() -> None:
-    assert [delay_within(limit) for limit in (93, 112, 113, 120, 200)] == [0, 0, 1, 1, 5]
+def test_the_setting_that_fits_a_look_ahead() -> None:
+    """The largest chunk that fits, with the longest delay that fits it."""
+    fitting = {limit: within(limit) for limit in (40, 53, 60, 73, 93, 112, 113, 120, 500)}
+    assert fitting == {
+        40: (1, 0), 53: (2, 0), 60: (2, 0), 73: (2, 1), 93: (4, 0), 112: (4, 0), 113: (4, 1), 120: (4, 1), 500: (4, 5)
+    }  # fmt: skip
+    assert all(look_ahead_ms(delay, chunk) <= limit for limit, (chunk, delay) in fitting.items())
     assert look_ahead_ms(1) == 113
-    with pytest.raises(BadInputError, match="at least 93"):
-        delay_within(40)
+    with pytest.raises(BadInputError, match="at least 40"):
+        within(39)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_short_chunks_are_ready_sooner_and_stream_as_offline(model: SpeechModel, chunk: int) -> None:
+    """The frame is out as soon as its look-ahead is heard, and is what the whole recording gives."""
+    short = SpeechModel(model.encoder, model.network, model.basis, delay=0, chunk=chunk)
+    assert short.look_ahead_ms == {1: 40, 2: 53}[chunk]
+    sound = _voice(1.2)
+    track = short.offline(sound)
+    with short.stream() as stream:
+        for begin in range(0, len(sound), 333):
+            stream.push(sound[begin : begin + 333])
+            heard = min(len(sound), begin + 333) / 16_000
+            assert heard - stream.ready_until_s <= short.look_ahead_ms / 1000 + 0.02 * chunk
+        for index in range(0, 50, 5):
+            np.testing.assert_allclose(stream.at(index / 50).displacement, track.displacement[index], atol=1e-5)
 
 
 @pytest.mark.unit

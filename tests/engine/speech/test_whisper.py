@@ -12,6 +12,7 @@ from engine.errors import ShapeError, WeightsFormatError
 from engine.speech import whisper
 from engine.speech.whisper import (
     CHUNK,
+    CHUNKS,
     MEL_BANDS,
     MEL_CONTEXT,
     EncoderState,
@@ -85,17 +86,19 @@ def test_chunks_see_the_past_but_not_the_future(encoder: WhisperEncoder) -> None
 
 
 @pytest.mark.unit
-def test_chunked_attention_equals_masked_attention(encoder: WhisperEncoder) -> None:
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_chunked_attention_equals_masked_attention(encoder: WhisperEncoder, chunk: int) -> None:
     chunks = 6
-    mel = torch.randn(1, 2 * CHUNK * chunks + 3, MEL_BANDS)
+    mel = torch.randn(1, 2 * chunk * chunks + 3, MEL_BANDS)
     stream = EncoderStream(encoder)
-    live = torch.cat([stream.step(mel[:, 8 * c : 8 * c + MEL_CONTEXT]) for c in range(chunks)], dim=1)
+    step = 2 * chunk
+    live = torch.cat([stream.step(mel[:, step * c : step * (c + 1) + 3]) for c in range(chunks)], dim=1)
     x = mel.transpose(1, 2)
     for layer, stride in ((encoder.conv1, 1), (encoder.conv2, 2)):
         taps = layer.weight.view(24, -1, 3)
         x = torch.nn.functional.gelu(torch.nn.functional.conv1d(x, taps, layer.bias, stride=stride))
-    x = x.transpose(1, 2) + encoder.get_buffer("encodings")[: CHUNK * chunks]
-    owner = torch.arange(CHUNK * chunks) // CHUNK
+    x = x.transpose(1, 2) + encoder.get_buffer("encodings")[: chunk * chunks]
+    owner = torch.arange(chunk * chunks) // chunk
     allowed = owner[None, :] <= owner[:, None]
     for block in encoder.blocks:
         assert isinstance(block, whisper._Block)
