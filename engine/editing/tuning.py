@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.editing.inversion import Step
+from engine.editing.keeping import FitState, Kept
 from engine.editing.perceptual import PerceptualLoss
 from engine.errors import ShapeError
 from engine.generators.protocol import Generator, Region
@@ -110,6 +111,7 @@ def tune(
     frames: Sequence[TuningFrame],
     config: TuningConfig,
     progress: Step,
+    kept: Kept | None = None,
 ) -> TuningResult:
     """Fit the map from features to W+ and the generator's weights to a clip.
 
@@ -123,6 +125,7 @@ def tune(
         frames: the clip, all with the same number of features.
         config: steps and rates.
         progress: called after each step.
+        kept: keeps the fit on disk while it runs, and may hold one that was broken off.
 
     Raises:
         ShapeError: no frames, or frames of another size than the region.
@@ -139,11 +142,12 @@ def tune(
     optimiser = torch.optim.Adam([{"params": [part]} for part in fitted], lr=1e-3, betas=_BETAS, fused=True)
     mean = MovingMean(fitted, config.averaging)
     wanted: dict[int, list[Tensor]] = {}
-    losses: list[float] = []
+    state = FitState(fitted, optimiser, mean.means)
+    done, losses = (0, []) if kept is None else kept.restore(state)
     for weight in weights:
         weight.requires_grad_(True)
     try:
-        for step, index in enumerate(_frame_order(len(frames), config.steps, config.seed)):
+        for step, index in list(enumerate(_frame_order(len(frames), config.steps, config.seed)))[done:]:
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * _schedule(step, config.steps)
             w = statistics.decode(code + torch.tensordot(frames[index].features, slopes, 1))
@@ -155,6 +159,8 @@ def tune(
             optimiser.step()
             losses.append(float(loss.detach()))
             mean.update(step >= config.steps // 2)
+            if kept is not None:
+                kept.offer(losses, state)
             progress(step + 1, config.steps)
     finally:
         for weight in weights:
@@ -174,21 +180,21 @@ class MovingMean:
         """Takes the parameters, changed in place by an optimiser; `decay` 0 keeps the last values."""
         self._parameters: Final = list(parameters)
         self._decay: Final = decay
-        self._means: list[Tensor] = []
+        self.means: Final[list[Tensor]] = []
 
     def update(self, begun: bool) -> None:
         """Take in the values after a step; before averaging has begun nothing is kept."""
         with torch.no_grad():
-            if begun and not self._means:
-                self._means = [p.detach().clone() for p in self._parameters]
+            if begun and not self.means:
+                self.means.extend(p.detach().clone() for p in self._parameters)
             elif begun:
-                for kept, parameter in zip(self._means, self._parameters, strict=True):
+                for kept, parameter in zip(self.means, self._parameters, strict=True):
                     kept.lerp_(parameter.detach(), 1 - self._decay)
 
     def apply(self) -> None:
         """Write the means into the parameters."""
         with torch.no_grad():
-            for index, value in enumerate(self._means):
+            for index, value in enumerate(self.means):
                 self._parameters[index].copy_(value)
 
 
