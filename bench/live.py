@@ -6,6 +6,7 @@
 - presenter: the real engine on the shipped presenter;
 - loss: 1, 5 and 20 % of all datagrams lost on the way to a viewer, 5 % on the way of a camera;
 - events: viewers come, go and vanish, the source ends and changes its size, the face leaves and comes back;
+- page: from the camera to the page in a real Chromium; only when it is named;
 - long: clocks that are off, for `--seconds 1200`; only when it is named.
 The receiver decodes in the same process, on the same cores: everything is an upper bound.
 """
@@ -27,6 +28,7 @@ from bench.live_events import events
 from bench.live_figures import offset_of, percentiles, sound_gaps
 from bench.live_long import long
 from bench.live_loss import loss
+from bench.live_page import page, pictures_of_the_page
 from bench.live_sessions import BY_WHIP, PROFILE, devices, publish, session_of, write_wav
 from bench.machine import header, read_json, write_json
 from bench.marking import MarkingEngine
@@ -46,8 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(USUAL), help="which runs")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a run")
     parser.add_argument("--out", type=Path, default=OUT, help="results; runs that are not measured now are kept")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="save pictures of the page, and measure nothing"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    if options.pictures is not None:
+        asyncio.run(pictures_of_the_page(options.pictures))
+        return 0
     words = sys.argv[2:] if arguments is None else arguments
     head = header(" ".join(["python -m bench live", *words]))
     runs = kept_runs(options.out, head)
@@ -158,7 +166,7 @@ def _of_stats(stats: dict[str, Any]) -> dict[str, Any]:
 
 RUNS: Final = {
     "sync_fast": sync_fast, "sync_slow": sync_slow, "camera": camera, "presenter": presenter, "loss": loss,
-    "events": events, "long": long,
+    "events": events, "long": long, "page": page,
 }  # fmt: skip
-USUAL: Final = tuple(name for name in RUNS if name != "long")
+USUAL: Final = tuple(name for name in RUNS if name not in ("long", "page"))
 """Runs that are made when none is named."""
