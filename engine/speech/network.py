@@ -32,15 +32,15 @@ class NetworkConfig:
 
     inputs: int = 390
     """Whisper features (384) and the loudness channels of two mel frames (6)."""
-    content: int = 96
+    content: int = 128
     """Size of the content code."""
     feeling: int = 48
     """Units of the emotion encoder."""
     emotion: int = 16
     """Size of the emotion code."""
-    width: int = 128
+    width: int = 160
     """Channels of the convolutions."""
-    memory: int = 128
+    memory: int = 160
     """Units of the LSTM."""
     controls: int = 9
     """Mouth controls predicted."""

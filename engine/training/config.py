@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.errors import BadInputError
 from engine.speech.network import NetworkConfig
+from engine.speech.whisper import CHUNKS
 from engine.training.augment import AugmentConfig
 
 
@@ -16,7 +17,7 @@ from engine.training.augment import AugmentConfig
 class TrainConfig:
     """One training run."""
 
-    steps: int = 600
+    steps: int = 700
     """Optimiser steps."""
     batch: int = 16
     """Windows of neutral speech per step."""
@@ -24,12 +25,14 @@ class TrainConfig:
     """Pairs of windows of equal content in two emotions per step."""
     segment_s: float = 20.0
     """Length of an encoded segment of the pool, seconds."""
-    segments: int = 368
+    segments: int = 512
     """Segments of neutral speech in the pool."""
     emotional_segments: int = 224
     """Segments of emotional speech in the pool, two for each pair."""
     sentences: int = 8
     """Sentences of every emotional speaker."""
+    chunks: tuple[int, ...] = (4, 2, 4, 1)
+    """Positions that the encoder takes together, by turns from part to part of the pool: what live streams may use."""
     window_s: float = 6.0
     """Length of a training window, seconds."""
     learning_rate: float = 2.0e-3
@@ -38,10 +41,14 @@ class TrainConfig:
     """Decoupled weight decay."""
     opening_weight: float = 2.0
     """Weight of the inner-lip opening's error."""
+    width_weight: float = 4.0
+    """Weight of the mouth's width's error."""
     velocity_weight: float = 4.0
     """Weight of the error of frame-to-frame differences."""
     closure_weight: float = 0.5
     """Weight of the opening that is left where lips should close."""
+    closing_weight: float = 1.0
+    """Weight of the cross-entropy of the share of closing."""
     expression_weight: float = 1.0
     """Weight of the error of brows, lids, cheeks and corners of the mouth."""
     naming_weight: float = 0.1
@@ -72,6 +79,8 @@ class TrainConfig:
                 raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.pairs < 0:
             raise BadInputError(f"pairs is {self.pairs}, expected 0 (none) or more")
+        if not self.chunks or set(self.chunks) - set(CHUNKS):
+            raise BadInputError(f"chunks are {self.chunks}, expected some of {CHUNKS}")
         if not 1.0 <= self.window_s <= self.segment_s - 0.08:
             raise BadInputError(f"window_s is {self.window_s}, expected 1 ... segment_s - 0.08 ({self.segment_s})")
 

@@ -14,7 +14,7 @@ from engine.speech.controls import FRAME_RATE
 from engine.speech.emotions import emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
-from engine.speech.whisper import WhisperEncoder
+from engine.speech.whisper import CHUNK, WhisperEncoder
 from engine.training.articulation import articulate
 from engine.training.audio import SAMPLE_RATE
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -170,8 +170,12 @@ def build_pool(
     seed: int,
     progress: Callable[[str, float], None] | None = None,
     at_once: int = 16,
+    chunks: Sequence[int] = (CHUNK,),
 ) -> Pool:
-    """Makes (or finishes) a pool of augmented, encoded segments; parts that are in `folder` are kept."""
+    """Makes (or finishes) a pool of augmented, encoded segments; parts that are in `folder` are kept.
+
+    `chunks` are the encoder's chunks, by turns from part to part.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     inputs: list[NDArray[np.float16]] = []
     controls: list[NDArray[np.float16]] = []
@@ -180,8 +184,9 @@ def build_pool(
         path = folder / f"part-{part:04d}.npz"
         if not path.exists():
             frames, wanted = Sampler(items, segment_s, config, seed * 1_000_003 + part).segments(at_once)
-            encoding = Encoding.begin(encoder, at_once)
+            encoding = Encoding.begin(encoder, at_once, chunks[part % len(chunks)])
             heard = encoding.push(np.concatenate([frames, silent_frames(at_once, 1)], axis=1)).inputs
+            heard = heard[:, : wanted.shape[1] // CHUNK * CHUNK]
             partial = path.with_suffix(".part.npz")
             np.savez(partial, inputs=heard.half().numpy(), controls=wanted[:, : heard.shape[1]].astype(np.float16))
             partial.replace(path)

