@@ -6,6 +6,7 @@
 - presenter: the real engine on the shipped presenter;
 - loss: 1, 5 and 20 % of all datagrams lost on the way to a viewer, 5 % on the way of a camera;
 - events: viewers come, go and vanish, the source ends and changes its size, the face leaves and comes back;
+- enrolment: a face is learnt on air; minutes, only when it is named; `--seconds` is how long pictures are taken;
 - page: from the camera to the page in a real Chromium; only when it is named;
 - long: clocks that are off, for `--seconds 1200`; only when it is named.
 The receiver decodes in the same process, on the same cores: everything is an upper bound.
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 
 from bench.devices import read_stamp, swelling
+from bench.live_enrol import enrolment
 from bench.live_events import events
 from bench.live_figures import offset_of, percentiles, sound_gaps
 from bench.live_long import long
@@ -166,7 +168,7 @@ def _of_stats(stats: dict[str, Any]) -> dict[str, Any]:
 
 RUNS: Final = {
     "sync_fast": sync_fast, "sync_slow": sync_slow, "camera": camera, "presenter": presenter, "loss": loss,
-    "events": events, "long": long, "page": page,
+    "events": events, "enrolment": enrolment, "long": long, "page": page,
 }  # fmt: skip
-USUAL: Final = tuple(name for name in RUNS if name not in ("long", "page"))
+USUAL: Final = tuple(name for name in RUNS if name not in ("enrolment", "long", "page"))
 """Runs that are made when none is named."""

@@ -88,7 +88,8 @@ async def says(page: "Page", place: str, words: str, seconds: float = 20) -> Non
 def test_presenter_by_keyboard_before_and_after_sound_and_the_end(profile: Path) -> None:
     async def main() -> None:
         async with opened(profile) as (client, page, trouble):
-            assert not await page.is_visible("#consent-row")
+            for hidden in ("#consent-row", "#new-face", "#learning", "#graphs"):
+                assert not await page.is_visible(hidden)
             assert await page.is_visible("#emotions")
             await page.focus("#start")
             await page.keyboard.press("Enter")
