@@ -28,6 +28,8 @@ Series = NDArray[np.float64]
 
 LARGEST_LAG_MS: Final = 80
 """Lags that are tried either way of a clip's documented offset."""
+BLOCK_S: Final = 1.0
+"""Length of the pieces that are drawn for confidence intervals."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,30 @@ def best_r(times: Series, measured: Series, at: Series, predicted: Series, offse
     return max(results)
 
 
+def interval(
+    times: Series, measured: Series, at: Series, predicted: Series, shift_ms: int, blocks: int = 500
+) -> tuple[float, float]:
+    """95 % confidence interval of the correlation at one lag, by a moving-block bootstrap (Kunsch 1989).
+
+    Blocks of `BLOCK_S` are drawn with replacement: neighbouring frames are no witnesses of their own. `shift_ms` is the
+    documented offset and the lag together.
+    """
+    known = np.isfinite(measured)
+    real, moved = measured[known], np.interp(times[known] - shift_ms / 1000, at, predicted)
+    length = max(1, round(BLOCK_S * len(times) / max(times[-1] - times[0], 1e-9)))
+    rng = np.random.default_rng(0)
+    results = []
+    for _ in range(blocks):
+        starts = rng.integers(0, max(1, len(real) - length + 1), -(-len(real) // length))
+        rows = (starts[:, None] + np.arange(length)).ravel() % len(real)
+        if np.std(real[rows]) > 0 and np.std(moved[rows]) > 0:
+            results.append(float(np.corrcoef(real[rows], moved[rows])[0, 1]))
+    if not results:
+        raise BadInputError("no drawing of the clip's frames varies, expected lips that move")
+    low, high = np.percentile(results, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def baseline(samples: NDArray[np.float32]) -> tuple[Series, Series]:
     """Times and log energy (mean log-mel level over the running level) every 20 ms."""
     rows = extract(np.concatenate([samples, np.zeros(200, np.float32)]), FeatureState())[::2, BAND_LOUDNESS]
@@ -108,12 +134,14 @@ def measure_clip(model: SpeechModel, clip: Clip, data: Path, openings: Path | No
     track = model.offline(samples)
     predicted = opening_of(track.displacement, model.basis.rest).astype(np.float64)
     r, lag = best_r(times, measured, track.times, predicted, clip.offset_ms)
+    sure = interval(times, measured, track.times, predicted, clip.offset_ms + lag)
     loud_r, loud_lag = best_r(times, measured, *baseline(samples), clip.offset_ms)
     return {
         "clip": clip.name,
         "frames": len(times),
         "frames_without_face": int(np.isnan(measured).sum()),
         "speech_r": round(r, 3),
+        "interval_95": [round(bound, 3) for bound in sure],
         "lag_ms": lag,
         "log_energy_r": round(loud_r, 3),
         "log_energy_lag_ms": loud_lag,
@@ -160,9 +188,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clips/ and speech/")
     parser.add_argument("--weights", type=Path, help="other speech weights than the shipped ones")
     parser.add_argument("--openings", type=Path, help="folder that keeps the measured openings between runs")
+    parser.add_argument("--look-ahead", type=int, metavar="MS", help="largest look-ahead (default: of the weights)")
     parser.add_argument("--out", type=Path, default=Path("bench/results/speech.json"))
     options = parser.parse_args(arguments)
-    model = load_speech_model(options.weights)
+    model = load_speech_model(options.weights, limit_ms=options.look_ahead)
     clips = [measure_clip(model, clip, options.data, options.openings) for clip in CLIPS]
     speech = read_audio(options.data / "speech" / "ditto_audio.wav")
     mean_r = float(np.mean([clip["speech_r"] for clip in clips]))
@@ -178,7 +207,11 @@ def main(arguments: list[str]) -> int:
     }
     write_json(options.out, results)
     for clip in clips:
-        sys.stdout.write(f"{clip['clip']:<22} r {clip['speech_r']:.3f}  log energy {clip['log_energy_r']:.3f}\n")
+        low, high = clip["interval_95"]
+        sure = f"{low:.2f} to {high:.2f}"
+        sys.stdout.write(
+            f"{clip['clip']:<22} r {clip['speech_r']:.3f} ({sure})  log energy {clip['log_energy_r']:.3f}\n"
+        )
     sys.stdout.write(f"{'mean of six':<22} r {mean_r:.3f}  log energy {mean_loud:.3f}\n")
     return 0
 

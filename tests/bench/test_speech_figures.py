@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench import speech
-from bench.speech import CLIPS, LARGEST_LAG_MS, Clip, baseline, best_r, measure_activity, measure_clip
+from bench.speech import CLIPS, LARGEST_LAG_MS, Clip, baseline, best_r, interval, measure_activity, measure_clip
 from engine.errors import BadInputError
 from engine.speech import MouthTrack, SpeechModel
 
@@ -53,6 +53,28 @@ def test_a_prediction_that_never_moves_has_no_correlation() -> None:
 def test_too_few_or_unmoving_lips_are_refused(measured: NDArray[np.float64]) -> None:
     with pytest.raises(BadInputError, match="at least 25 that differ"):
         best_r(TIMES, measured, AT, opening(AT), 0)
+
+
+def test_the_interval_holds_the_correlation_and_narrows_with_more_to_see() -> None:
+    """Noise on the measured opening: the interval lies about r, and a clip four times as long gives a narrower one."""
+    widths = []
+    for seconds in (8, 32):
+        at = np.arange(seconds * 50) / 50
+        noise = 0.04 * np.random.default_rng(1).standard_normal(seconds * 25)
+        times = np.arange(seconds * 25) / 25
+        measured = opening(times) + noise
+        measured[7] = np.nan
+        r, lag = best_r(times, measured, at, opening(at), 0)
+        low, high = interval(times, measured, at, opening(at), lag)
+        assert low < r < high < 1.0
+        assert interval(times, measured, at, opening(at), lag) == (low, high)
+        widths.append(high - low)
+    assert widths[1] < 0.8 * widths[0]
+
+
+def test_lips_that_never_move_have_no_interval() -> None:
+    with pytest.raises(BadInputError, match="lips that move"):
+        interval(TIMES, np.ones(len(TIMES)), AT, opening(AT), 0)
 
 
 def bursts(seconds: float = 3.0) -> NDArray[np.float32]:
