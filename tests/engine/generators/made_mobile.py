@@ -7,15 +7,21 @@ import torch
 from engine.generators.mobile import MobileStyleGAN
 
 
-def random_mobile(channels: tuple[int, ...], seed: int, quiet: tuple[str, ...] = ("noise",)) -> MobileStyleGAN:
+def random_mobile(
+    channels: tuple[int, ...],
+    seed: int,
+    quiet: tuple[str, ...] = ("noise",),
+    scales: tuple[float, ...] | None = None,
+) -> MobileStyleGAN:
     """A generator of 8 px times two for each level, whose pictures move with w.
 
     Args:
         channels: of each level.
         seed: of the weights.
         quiet: endings of the names of tensors that are a fifth of the usual size.
+        scales: constant scale of every row; None: one.
     """
-    model = MobileStyleGAN(channels, (1.0,) * (2 + 3 * len(channels)))
+    model = MobileStyleGAN(channels, scales or (1.0,) * (2 + 3 * len(channels)))
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
