@@ -13,6 +13,13 @@ from engine.errors import ShapeError
 class Int8Linear(nn.Module):
     """A frozen linear layer with 8-bit weights. x: [..., inputs] float32 -> [..., outputs] float32."""
 
+    weight: Tensor
+    """[outputs, inputs] int8"""
+    scale: Tensor
+    """[outputs] bfloat16"""
+    bias: Tensor
+    """[outputs] float32"""
+
     def __init__(self, linear: nn.Linear) -> None:
         """Takes over weights and bias."""
         super().__init__()
@@ -26,12 +33,12 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., inputs] -> [..., outputs]."""
-        weight, scale = self.get_buffer("weight"), self.get_buffer("scale")
+        weight, scale = self.weight, self.scale
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"x is {tuple(x.shape)}, expected [..., {weight.shape[1]}]")
         rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
         out = torch._weight_int8pack_mm(rows, weight, scale).float().reshape(*x.shape[:-1], len(weight))
-        return out + self.get_buffer("bias")
+        return out + self.bias
 
 
 def quantise(module: nn.Module) -> int:

@@ -124,6 +124,11 @@ class CausalConv1d(nn.Linear):
 class SpeechNet(nn.Module):
     """Speech features to mouth controls and expressions."""
 
+    mean: Tensor
+    """[inputs] of the features."""
+    scale: Tensor
+    """[inputs] one over their standard deviations."""
+
     def __init__(self, config: NetworkConfig) -> None:
         """Random weights of the configured sizes; `set_statistics` before training."""
         super().__init__()
@@ -146,8 +151,8 @@ class SpeechNet(nn.Module):
 
     def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
         """Takes the mean and standard deviation [inputs] of the features, by which they are normalised."""
-        self.get_buffer("mean").copy_(mean)
-        self.get_buffer("scale").copy_(1.0 / deviation.clamp(min=1e-3))
+        self.mean.copy_(mean)
+        self.scale.copy_(1.0 / deviation.clamp(min=1e-3))
 
     def initial_state(self, batch: int = 1) -> NetworkState:
         """The state before the first sound."""
@@ -160,7 +165,7 @@ class SpeechNet(nn.Module):
         """[B, T, inputs] features, normalised."""
         if features.ndim != 3 or features.shape[2] != self.config.inputs:
             raise ShapeError(f"features are {tuple(features.shape)}, expected [B, T, {self.config.inputs}]")
-        return (features - self.get_buffer("mean")) * self.get_buffer("scale")
+        return (features - self.mean) * self.scale
 
     def hear(self, features: Tensor) -> Heard:
         """features: [B, T, inputs] -> what is said, and how loud."""

@@ -1,5 +1,6 @@
 """The speech stream: equal to offline, resting in silence, bounded, robust; and the shipped weights."""
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
-from engine.speech import SpeechModel, load_speech_model
+from engine.speech import SpeechModel, load_speech_model, whisper
 from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis
 from engine.speech.model import SHIPPED, look_ahead_ms, save_speech_model, within
 from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.whisper import WhisperEncoder
+from engine.training.audio import read_audio
+from engine.training.dsp import resample
+from engine.training.evaluation import correlation, opening_of
 
 
 def _voice(seconds: float, level: float = 0.1) -> NDArray[np.float32]:
@@ -121,6 +125,58 @@ def test_a_long_stream_stays_bounded_and_forgets_what_is_old(model: SpeechModel)
     assert np.isfinite(stream.at(stream.ready_until_s).displacement).all()
     with pytest.raises(BadInputError, match="not held"):
         stream.at(1.0)
+
+
+def _state_bytes(value: object, seen: set[int]) -> int:
+    """Bytes of all arrays and tensors that a stream holds, its networks left out."""
+    if id(value) in seen or isinstance(value, torch.nn.Module | SpeechModel):
+        return 0
+    seen.add(id(value))
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return int(value.nbytes)
+    if isinstance(value, list | tuple | deque):
+        return sum(_state_bytes(item, seen) for item in value) + 8 * len(value)
+    return sum(_state_bytes(item, seen) for item in vars(value).values()) if hasattr(value, "__dict__") else 0
+
+
+@pytest.mark.unit
+def test_the_state_does_not_grow_however_long_the_stream(model: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand-overs of the encoder come every 0.8 s here, so that 40 s have as many as 20 minutes."""
+    for name, value in (("RESTART", 40), ("WARM_UP", 16), ("PAST", 16)):
+        monkeypatch.setattr(whisper, name, value)
+    sizes = []
+    with model.stream(keep_s=1.0) as stream:
+        for second in range(40):
+            stream.push(_voice(1.0))
+            if second % 10 == 9:
+                sizes.append(_state_bytes(stream, set()))
+    assert sizes[0] > 10_000
+    assert max(sizes) <= 1.3 * sizes[0]
+
+
+@pytest.mark.unit
+def test_the_clock_holds_after_ten_hours(model: SpeechModel) -> None:
+    """Frames are found by number, so that times of a long stream are as exact as those of a short one."""
+    with model.stream(keep_s=2.0) as stream, model.stream(keep_s=2.0) as late:
+        late._history.first = late._history.end = 10 * 3600 * 50
+        for each in (stream, late):
+            each.push(_voice(1.5))
+        assert late.ready_until_s == pytest.approx(36_000.0 + stream.ready_until_s, abs=1e-9)
+        for at in (0.4, 0.533, 1.01):
+            np.testing.assert_allclose(late.at(36_000.0 + at).displacement, stream.at(at).displacement, atol=1e-5)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("gap_s", [0.02, 0.2, 1.0])
+def test_gaps_keep_the_clock_and_a_long_one_rests(model: SpeechModel, gap_s: float) -> None:
+    """Lost sound comes as silence of its length."""
+    gap = np.zeros(int(gap_s * 16_000), np.float32)
+    track = model.offline(np.concatenate([_voice(1.0), gap, _voice(1.0)]))
+    assert 0 <= len(track.times) - round((2.0 + gap_s + 0.4) * 50) <= 4
+    assert np.isfinite(track.displacement).all()
+    assert track.speaking[int((1.5 + gap_s) * 50)] > 0.99
+    within = np.abs(track.at(1.0 + 0.75 * gap_s).displacement).max()
+    assert (within == 0.0) == (gap_s == 1.0)
 
 
 @pytest.mark.unit
@@ -243,13 +299,32 @@ def test_shipped_weights_are_small(shipped: SpeechModel) -> None:
 
 
 @pytest.mark.slow
+def test_a_telephone_moves_the_mouth_as_the_full_band_does(shipped: SpeechModel, data_dir: Path) -> None:
+    """Sound of 8 kHz, brought to 16 kHz, has nothing above 4 kHz."""
+    sound = read_audio(data_dir / "speech" / "ditto_audio.wav")[: 16_000 * 8]
+    narrow = resample(resample(sound, len(sound) // 2), len(sound))
+    tracks = [shipped.offline(each) for each in (sound, narrow)]
+    wide, thin = (opening_of(track.displacement, shipped.basis.rest) for track in tracks)
+    assert correlation(wide, thin) > 0.7
+    assert thin.mean() == pytest.approx(wide.mean(), rel=0.35)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit_ms", [40, 60, 80])
+def test_shorter_look_aheads_follow_the_usual_one(shipped: SpeechModel, data_dir: Path, limit_ms: int) -> None:
+    """Less is known, but nothing else is said."""
+    sound = read_audio(data_dir / "speech" / "ditto_audio.wav")[: 16_000 * 8]
+    short = load_speech_model(limit_ms=limit_ms)
+    assert short.look_ahead_ms <= limit_ms
+    usual, hasty = (opening_of(m.offline(sound).displacement, m.basis.rest) for m in (shipped, short))
+    assert correlation(usual, hasty) > 0.75
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["sadtalker_chinese_news.wav", "sadtalker_deyu.wav", "sadtalker_fayu.wav", "ditto_audio.wav"]
 )
 def test_real_speech_opens_and_closes_at_plausible_rates(shipped: SpeechModel, data_dir: Path, name: str) -> None:
-    pytest.importorskip("av")
-    from engine.training.audio import read_audio
-
     track = shipped.offline(read_audio(data_dir / "speech" / name)[: 16_000 * 10])
     rest = shipped.basis.rest
     gap = track.displacement[:, 66] - track.displacement[:, 62] + (rest[66] - rest[62])
