@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import weights
+from engine.editing.compiled import choose_backend
 from engine.editing.editor import EditState, FrameEditor
 from engine.editing.enrolment import EnrolConfig, EnrolParts, enroll_speaker
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
@@ -26,6 +27,7 @@ from engine.timing import stopwatch
 from engine.tracking.backends import Tracker, TrackerKind, create_tracker
 from engine.tracking.mesh import MeshNet
 from engine.tracking.tracker import TrackedFace, TrackResult
+from kernels.backends.choice import BACKENDS, BackendName
 
 SPEECH_RATE: Final = 16000
 """Sample rate of the engine's speech input in Hz."""
@@ -51,6 +53,8 @@ class DubConfig:
     """Its intensity, 0...1."""
     alignment: str = "geometric"
     """How the mouth is placed on the speaker, one of `engine.speech.alignment.ALIGNMENTS`."""
+    backend: BackendName = "eager"
+    """What renders the region, one of `kernels.backends.choice.BACKENDS`; "auto" measures (`Dubber.backend`)."""
 
     def __post_init__(self) -> None:
         """Checks the ranges.
@@ -63,6 +67,8 @@ class DubConfig:
         if not 0 <= self.fade_ms <= 5000:
             raise BadInputError(f"fade_ms is {self.fade_ms}; expected 0 to 5000")
         emotion_shares(self.emotion, self.intensity)
+        if self.backend not in BACKENDS:
+            raise BadInputError(f"backend is {self.backend!r}; expected one of {', '.join(BACKENDS)}")
         if self.alignment not in ALIGNMENTS:
             raise BadInputError(f"alignment is {self.alignment!r}; expected one of {', '.join(ALIGNMENTS)}")
 
@@ -109,6 +115,7 @@ class Dubber:
     Raises:
         ProfileError: the profile belongs to another generator.
         WeightsError: public weights cannot be had.
+        BackendError: the backend that the configuration asks for cannot be used on this machine.
     """
 
     def __init__(
@@ -119,6 +126,8 @@ class Dubber:
         self._effort = self._config.effort
         networks = _networks(name_of(profile.generator))
         renderer = SpeakerRenderer(profile, networks.ready.generator)
+        self.backend: Final = choose_backend(renderer, self._config.backend).as_dict()
+        """What renders the region, why, and what else was tried: plain JSON values."""
         self._editor: Final = FrameEditor(
             renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self._config.refine,
             create_alignment(self._config.alignment),
@@ -262,6 +271,19 @@ def enroll(
         ready.generator, ready.statistics, ready.directions, networks.perceptual, networks.mesh, create_tracker(tracker)
     )
     return enroll_speaker(frames, parts, config, progress or _silent)
+
+
+def compile_for(profile: SpeakerProfile) -> Mapping[str, object]:
+    """Compile what renders this profile's region, so that sessions find it: half a minute, once for each generator.
+
+    Returns:
+        What came of it, as `Dubber.backend`.
+
+    Raises:
+        BackendError: there is no C++ compiler, or what it makes computes something else.
+    """
+    renderer = SpeakerRenderer(profile, _networks(name_of(profile.generator)).ready.generator)
+    return choose_backend(renderer, "aoti").as_dict()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ Letters: B batch, C channels of the input, O of the output, G groups, H and W si
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,12 @@ from torch._decomp import get_decompositions
 from torch.nn import functional
 
 aten: Final = torch.ops.aten
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""Of input, weight and bias."""
+_WHOLE: Final = cast(Tensor, NotImplemented)
+"""Tells the tracer to leave an operation whole."""
+_ALL_WHOLE: Final = cast(Gradients, NotImplemented)
+"""The same."""
 
 Decompositions = dict[Any, Callable[..., Any]]
 
@@ -42,7 +48,7 @@ def convolution_backward(
     output_padding: list[int],
     groups: int,
     output_mask: list[bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+) -> Gradients:
     """Gradients of a 2D convolution: same arguments and results as the ATen operation.
 
     Args:
@@ -62,14 +68,14 @@ def convolution_backward(
         Gradients of x, weight and bias, None for those not asked for; NotImplemented for what is not taken apart here.
     """
     if x.ndim != 4 or list(dilation) != [1, 1]:
-        return NotImplemented
+        return _ALL_WHOLE
     to_x = to_weight = to_bias = None
     if output_mask[1]:
         if transposed:
-            return NotImplemented
+            return _ALL_WHOLE
         to_weight = _weight_gradient(gradient, x, weight, stride, padding, groups)
         if to_weight is None:
-            return NotImplemented
+            return _ALL_WHOLE
     if output_mask[0]:
         to_x = _input_gradient(gradient, x, weight, stride, padding, transposed, groups)
     if output_mask[2]:
@@ -141,7 +147,7 @@ def avg_pool2d_backward(
     kernel = [kernel_size[0], kernel_size[-1]]
     step = [stride[0], stride[-1]] if stride else kernel
     if step != kernel or any(padding) or ceil_mode:
-        return NotImplemented
+        return _WHOLE
     share = gradient * (1.0 / (divisor_override or kernel[0] * kernel[1]))
     return _padded_to(_repeated(share, kernel[0], kernel[1]), x.shape[2], x.shape[3])
 
@@ -156,7 +162,7 @@ def upsample_nearest2d_backward(
     """Gradient of repeating pixels a whole number of times: the sum over each pixel's copies."""
     down, across = output_size[0] // input_size[2], output_size[1] // input_size[3]
     if output_size != [input_size[2] * down, input_size[3] * across]:
-        return NotImplemented
+        return _WHOLE
     blocks = gradient.reshape(*input_size[:3], down, input_size[3], across)
     return blocks.sum((3, 5))
 
@@ -214,7 +220,7 @@ def max_pool2d_with_indices_backward(
     kernel = [kernel_size[0], kernel_size[-1]]
     step = [stride[0], stride[-1]] if stride else kernel
     if any(padding) or any(each != 1 for each in dilation) or ceil_mode:
-        return NotImplemented
+        return _WHOLE
     rows, columns = gradient.shape[2:]
     height, width = x.shape[2:]
     top = torch.arange(rows, device=x.device)[:, None] * step[0]
@@ -230,7 +236,7 @@ def max_pool2d_with_indices_backward(
         lines = [torch.stack(row, -1).flatten(3) for row in shares]
         return _padded_to(torch.stack(lines, 3).flatten(2, 3), height, width)
     if step != [1, 1]:
-        return NotImplemented
+        return _WHOLE
     total: Tensor | None = None
     for down, row in enumerate(shares):
         for across, share in enumerate(row):

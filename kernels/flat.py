@@ -188,8 +188,10 @@ def _remainder(module: fx.GraphModule, inputs: Sequence[fx.Node], frontier: Sequ
     moving = set(inputs) | set(frontier)
     for node in module.graph.nodes:
         needed = node not in copies and node.op == "call_function"
-        if needed and all(each in copies for each in node.all_input_nodes) and (
-            node.all_input_nodes and any(each in moving for each in node.all_input_nodes)
+        if (
+            needed
+            and all(each in copies for each in node.all_input_nodes)
+            and (node.all_input_nodes and any(each in moving for each in node.all_input_nodes))
         ):
             copies[node] = graph.node_copy(node, lambda each: copies[each])
             moving.add(node)

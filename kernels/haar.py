@@ -89,7 +89,7 @@ def inverse_haar_composed(bands: Tensor) -> Tensor:
     """
     c = bands.shape[1] // 4
     ordered = bands.index_select(1, band_order(c, bands.device)).permute(0, 2, 3, 1)
-    low, lh, hl, hh = ordered.split(c, 3)
+    low, lh, hl, hh = torch.split(ordered, c, 3)
     top, bottom, across, diagonal = low + lh, low - lh, hl + hh, hl - hh
     lines = [torch.stack([top + across, top - across], 3), torch.stack([bottom + diagonal, bottom - diagonal], 3)]
     b, h, w, _ = low.shape

@@ -77,7 +77,7 @@ def _rewire(graph: fx.Graph, node: fx.Node, path: list[fx.Node]) -> None:
     value = cast(fx.Node, path[-1].args[0])
     with graph.inserting_before(node):
         for move in reversed(path[:-1]):
-            value = graph.call_function(move.target, (value, *move.args[1:]), move.kwargs)
+            value = graph.call_function(cast(Any, move.target), (value, *move.args[1:]), move.kwargs)
             value.meta["dtype"] = torch.bfloat16
     node.replace_all_uses_with(value)
 
@@ -186,7 +186,7 @@ def _movable(node: Any) -> bool:
     if not isinstance(node, fx.Node) or len(node.meta.get("shape", ())) != 4 or len(node.users) != 1:
         return False
     if node.target is aten.convolution.default:
-        return node.args[8] == 1 and not node.args[6]
+        return bool(node.args[8] == 1 and not node.args[6])
     if node.target in _POINTWISE:
         large = [each for each in node.all_input_nodes if _spread(each)]
         return len(large) == 1 and _movable(large[0])
@@ -207,20 +207,20 @@ def _moved(graph: fx.Graph, node: fx.Node, order: fx.Node) -> fx.Node:
 
     with graph.inserting_before(node.next):
         if node.target is aten.convolution.default:
-            x, weight, bias, *rest = node.args
-            args = (x, ordered(weight, 0), None if bias is None else ordered(bias, 0), *rest)
+            x, weight, bias, *rest = cast(tuple[Any, ...], node.args)
+            args: tuple[Any, ...] = (x, ordered(weight, 0), None if bias is None else ordered(bias, 0), *rest)
         else:
             large = next(each for each in node.all_input_nodes if _spread(each))
             moved = _moved(graph, large, order)
             args = tuple(moved if each is large else _small(graph, each, order) for each in node.args)
-        made = graph.call_function(node.target, args, node.kwargs)
+        made = graph.call_function(cast(Any, node.target), args, node.kwargs)
     made.meta = dict(node.meta)
     return made
 
 
 def _small(graph: fx.Graph, value: Any, order: fx.Node) -> Any:
     """A number, or a tensor that spreads over pixels or channels: put into order where it has channels."""
-    shape = value.meta.get("shape", ()) if isinstance(value, fx.Node) else ()
+    shape: tuple[int, ...] = value.meta.get("shape", ()) if isinstance(value, fx.Node) else ()
     if len(shape) < 3 or shape[-3] == 1:
         return value
     return _reordered(graph, value, len(shape) - 3, order)
@@ -229,13 +229,13 @@ def _small(graph: fx.Graph, value: Any, order: fx.Node) -> Any:
 def _reordered(graph: fx.Graph, value: fx.Node, axis: int, order: fx.Node) -> fx.Node:
     """A small tensor with one axis put into order as far up as possible: at best in constants, at no cost."""
     shape = value.meta["shape"]
-    args = value.args
+    args: tuple[Any, ...] = tuple(value.args)
     if value.target is aten.unsqueeze.default:
-        new = cast(int, args[1]) % len(shape)
-        inner = _reordered(graph, cast(fx.Node, args[0]), axis - (new < axis), order)
+        new = args[1] % len(shape)
+        inner = _reordered(graph, args[0], axis - (new < axis), order)
         made = graph.call_function(value.target, (inner, args[1]))
     elif value.target is aten.mm.default and axis == 1:
-        made = graph.call_function(value.target, (args[0], _reordered(graph, cast(fx.Node, args[1]), 1, order)))
+        made = graph.call_function(value.target, (args[0], _reordered(graph, args[1], 1, order)))
     elif value.target in (aten.add.Tensor, aten.mul.Tensor):
         parts = [_aligned(graph, each, axis - len(shape), shape[axis], order) for each in args]
         made = graph.call_function(value.target, tuple(parts), value.kwargs)
@@ -247,7 +247,7 @@ def _reordered(graph: fx.Graph, value: fx.Node, axis: int, order: fx.Node) -> fx
 
 def _aligned(graph: fx.Graph, value: Any, from_end: int, size: int, order: fx.Node) -> Any:
     """An operand of a sum or product: ordered along the axis that meets the result's, unless it is spread over it."""
-    shape = value.meta.get("shape", ()) if isinstance(value, fx.Node) else ()
+    shape: tuple[int, ...] = value.meta.get("shape", ()) if isinstance(value, fx.Node) else ()
     if len(shape) + from_end < 0 or shape[from_end] != size:
         return value
     return _reordered(graph, value, len(shape) + from_end, order)

@@ -81,9 +81,7 @@ def optimisation_step(objective: Objective, config: AdamConfig) -> Step:
         config: Adam's rate and decays.
     """
 
-    def step(
-        z: Tensor, m: Tensor, v: Tensor, power1: Tensor, power2: Tensor, *data: Tensor
-    ) -> tuple[Tensor, ...]:
+    def step(z: Tensor, m: Tensor, v: Tensor, power1: Tensor, power2: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
         leaf = z.detach().requires_grad_(True)
         with torch.enable_grad():
             loss, *extra = objective(leaf, *data)

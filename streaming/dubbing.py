@@ -1,10 +1,10 @@
 """One dub from file to file: the timeline through a session of the engine into an MP4."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from engine.evaluation import EditedFrameLike
 from engine.media import AudioChunk, VideoFrame
@@ -12,6 +12,14 @@ from streaming.egress.file import mp4_writer
 from streaming.ingest.sound import Sound
 from streaming.screen import Report
 from streaming.timeline import Timeline
+
+
+@runtime_checkable
+class Chosen(Protocol):
+    """A session that chose how it renders."""
+
+    backend: Mapping[str, Any]
+    """What renders, under "backend", and why, under "reason"; further plain JSON values."""
 
 
 class Session(Protocol):

@@ -1,21 +1,25 @@
 """What the commands and live sessions ask of the editing engine, and the engine itself behind it."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dubber import Dubber, DubConfig, enroll
+from engine.dubber import Dubber, DubConfig, compile_for, enroll
 from engine.editing.profile import SpeakerProfile
-from engine.errors import ProfileError
+from engine.errors import BackendError, ProfileError
 from engine.generators.library import DEFAULT
 from engine.media import VideoFrame
 from engine.speech import EMOTIONS, load_speech_model
+from kernels.backends.choice import BackendName
 from streaming.dubbing import Session
 from streaming.screen import Report
+
+logger = logging.getLogger(__name__)
 
 Quality = Literal["draft", "full", "compact"]
 Tracker = Literal["mesh", "fan"]
@@ -96,13 +100,34 @@ class Engine(DubEngine, Protocol):
 
 
 class LocalEngine:
-    """The engine of this package, on this machine."""
+    """The engine of this package, on this machine.
+
+    Args:
+        backend: what renders; "auto" measures what is compiled on this machine.
+    """
+
+    def __init__(self, backend: BackendName = "auto") -> None:
+        """Loads nothing yet."""
+        self._backend: Final[BackendName] = backend
 
     def enroll(
         self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report, generator: str = DEFAULT
     ) -> Profile:
         """Learn a speaker from pictures, with the generator of that name."""
-        return enroll(frames, quality=quality, tracker=tracker, progress=report, generator=generator)
+        profile = enroll(frames, quality=quality, tracker=tracker, progress=report, generator=generator)
+        if self._backend in ("auto", "aoti"):
+            report("compiling for this machine", 0, 0)
+            self._compile(profile)
+        return profile
+
+    def _compile(self, profile: SpeakerProfile) -> None:
+        """Make the package that dubs of this profile will look for; where that cannot be, dubs render eagerly."""
+        try:
+            compile_for(profile)
+        except BackendError as error:
+            if self._backend != "auto":
+                raise
+            logger.warning("dubs of this profile will render eagerly: %s", error)
 
     def load(self, path: Path) -> Profile:
         """Read a saved profile."""
@@ -112,7 +137,7 @@ class LocalEngine:
         self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
     ) -> Session:
         """Begin a dub in an emotion; effort None is the engine's default."""
-        config = DubConfig(tracker=tracker, emotion=emotion, intensity=intensity)
+        config = DubConfig(tracker=tracker, emotion=emotion, intensity=intensity, backend=self._backend)
         return Dubber(_own(profile), config if effort is None else replace(config, effort=effort))
 
     def features(self) -> Features:
@@ -122,7 +147,8 @@ class LocalEngine:
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
         """Begin a live dub."""
         speech = load_speech_model()
-        config = DubConfig() if effort is None else DubConfig(effort=effort)
+        config = DubConfig(backend=self._backend)
+        config = config if effort is None else replace(config, effort=effort)
         return OpenedSession(Dubber(_own(profile), config, speech), speech.look_ahead_ms)
 
 

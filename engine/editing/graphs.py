@@ -49,7 +49,9 @@ class View:
     """[3,3] px of the crop -> px of the frame; float32."""
 
     @classmethod
-    def of(cls, matrix: NDArray[np.float64], crop: NDArray[np.float64], face: Tensor, mask: Tensor, region: Region) -> Self:
+    def of(
+        cls, matrix: NDArray[np.float64], crop: NDArray[np.float64], face: Tensor, mask: Tensor, region: Region
+    ) -> Self:
         """From the matrices of a `MouthMeter`: px of the mesh's crop -> px of the region, and -> px of the frame.
 
         Raises:
@@ -88,7 +90,7 @@ class StepData:
 
 
 def rendered(generator: Generator, region: Region) -> Function:
-    """w [R,D] -> the region's pixels [1,3,h,w]."""
+    """W [R,D] -> the region's pixels [1,3,h,w]."""
 
     def render(w: Tensor) -> tuple[Tensor, ...]:
         return (generator.region(w[None], region),)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -50,6 +51,7 @@ class SpeakerRenderer:
                 if change.shape != parameters[name].shape:
                     raise ProfileError(f"{name} is {tuple(change.shape)}, expected {tuple(parameters[name].shape)}")
                 parameters[name].add_(change.to(torch.float32))
+        self._fast: Callable[..., tuple[Tensor, ...]] | None = None
         self._precision: Final = np.asarray(np.linalg.inv(profile.mouth_covariance), np.float64)
         gram = profile.response.T @ profile.response + _PRIOR * self._precision
         self._solve: Final = np.linalg.solve(gram, profile.response.T)
@@ -79,6 +81,16 @@ class SpeakerRenderer:
         distance = math.sqrt(max(0.0, float((away @ self._precision) @ away)))
         return np.asarray(self.profile.mouth_mean + away * min(1.0, _UNUSUAL / max(distance, 1e-9)), np.float64)
 
+    def use(self, runner: Callable[..., tuple[Tensor, ...]]) -> None:
+        """Render with `runner`, w [R,512] -> ([1,3,h,w],), wherever no gradient is asked for."""
+        self._fast = runner
+
+    def eager(self, w: Tensor) -> tuple[Tensor, ...]:
+        """The reference of all backends: w [R,512] -> ([1,3,h,w],)."""
+        return (self.generator.region(w[None], self.profile.region),)
+
     def region(self, w: Tensor) -> Tensor:
         """Pixels of the region: w [R,512] -> [1,3,h,w] in about -1...1."""
-        return self.generator.region(w[None], self.profile.region)
+        if self._fast is not None and not (torch.is_grad_enabled() and w.requires_grad):
+            return self._fast(w)[0]
+        return self.eager(w)[0]

@@ -35,7 +35,9 @@ def resampling(matrix: NDArray[np.float64], picture: tuple[int, int], size: int)
     (xx, xy, x0), (yx, yy, y0) = matrix[:2].tolist()
     scale = float(np.sqrt(abs(xx * yy - xy * yx)))
     if max(abs(xy), abs(yx)) > _TURNED * scale or min(xx, yy) <= 0:
-        raise ShapeError(f"crops are turned or mirrored against each other: {matrix[:2, :2].tolist()}; expected upright")
+        raise ShapeError(
+            f"crops are turned or mirrored against each other: {matrix[:2, :2].tolist()}; expected upright"
+        )
     pool = max(int(scale + 1e-6), 1)
     samples = 2 if scale / pool > 1.05 else 1
     return (
@@ -45,7 +47,7 @@ def resampling(matrix: NDArray[np.float64], picture: tuple[int, int], size: int)
 
 
 def _axis(step: float, start: float, length: int, size: int, pool: int, samples: int) -> Tensor:
-    """[size,length]: averaging over `pool` pixels, bilinear sampling with repeated borders, mean of `samples` points."""
+    """[size,length]: means of `pool` pixels, bilinear sampling with repeated borders, means of `samples`."""
     first, last = _part(step, start, length, size, pool)
     count = -(-(last - first) // pool)
     places = (torch.arange(size * samples, dtype=torch.float64) + 0.5) / samples * step + (start - first)

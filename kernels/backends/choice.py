@@ -116,7 +116,9 @@ def choose(
             trials.append(trial)
             if runner is not None:
                 runners[name] = runner
-    usable = [trial for trial in trials if trial.name in runners and (asked == "auto" or asked == trial.name.split()[0])]
+    usable = [
+        trial for trial in trials if trial.name in runners and (asked == "auto" or asked == trial.name.split()[0])
+    ]
     if not usable:
         failed = [trial for trial in trials if trial.name != "eager"]
         said = "; ".join(f"{trial.name}: {trial.verdict}" for trial in failed) or "no such candidate here"
@@ -148,5 +150,7 @@ def _try(
 def _reason(best: Trial, trials: Sequence[Trial], asked: BackendName) -> str:
     if asked != "auto":
         return f"asked for; differs from eager by {best.difference:.2g}"
-    others = [f"{t.name} {t.ms:.1f} ms" if t.ms is not None else f"{t.name} {t.verdict}" for t in trials if t is not best]
+    others = [
+        f"{t.name} {t.ms:.1f} ms" if t.ms is not None else f"{t.name} {t.verdict}" for t in trials if t is not best
+    ]
     return f"fastest here with {best.ms:.1f} ms, difference {best.difference:.2g} ({'; '.join(others) or 'no other'})"

@@ -135,7 +135,7 @@ class GraphedFunction:
                 )
 
     def _capture(self, inputs: tuple[Tensor, ...]) -> None:
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's stub
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(self._warmup):

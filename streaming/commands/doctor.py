@@ -15,7 +15,11 @@ import numpy as np
 import torch
 
 from engine import weights
+from engine.editing.compiled import packages_dir
+from engine.editing.perceptual import has_bfloat16
 from engine.evaluation import describe_machine, versions
+from kernels.backends.aoti import compiler
+from kernels.errors import BackendUnavailable
 from streaming.commands.common import Context, Subparsers, add_json
 from streaming.commands.weights import NEEDED, with_companions
 
@@ -44,7 +48,7 @@ def add(commands: Subparsers) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Try everything and show it; the exit status is 1 when something that is needed does not work."""
-    findings = [_device(), *_codecs(), *_weights(), *_extras()]
+    findings = [_device(), *_backends(), *_codecs(), *_weights(), *_extras()]
     broken = [finding for finding in findings if finding.needed and not finding.works]
     machine, used = describe_machine(), versions()
     lines = [[f"{key}", _text(value)] for key, value in machine.items()] + [[key, value] for key, value in used.items()]
@@ -74,6 +78,26 @@ def _device() -> Finding:
         return Finding("device", True, True, f"{names}; and the processor, {threads} threads")
     why = "this build of torch has no CUDA" if torch.version.cuda is None else "no CUDA device answers"
     return Finding("device", True, True, f"processor, {threads} threads ({why})")
+
+
+def _backends() -> list[Finding]:
+    """What renders here: whether each backend of `dub --backend` can be used, and what `auto` goes by."""
+    packages = len(list(packages_dir().glob("*.pt2")))
+    half = "bfloat16" if has_bfloat16() else "float32: no bfloat16 here"
+    made = f"{packages} compiled in {packages_dir()}" if packages else "nothing compiled yet: `livedub enroll` does it"
+    try:
+        aoti = Finding("backend aoti", True, False, f"{half}, compiler {compiler()}; {made}")
+    except BackendUnavailable as error:
+        aoti = Finding("backend aoti", bool(packages), False, f"{error}; {made}")
+    gpu = torch.cuda.is_available()
+    why = "a CUDA device answers" if gpu else "no CUDA device answers here"
+    auto = "takes the fastest of what is compiled whose pictures are right, by measuring when a dub begins"
+    return [
+        Finding("backend auto", True, False, f"{auto}; the decision is in `dub --report`"),
+        aoti,
+        Finding("backend cudagraph", gpu, False, why),
+        Finding("backend tensorrt", False, False, "engines can be built (livedub[tensorrt-rtx]), not run by dub yet"),
+    ]
 
 
 def _codecs() -> list[Finding]:

@@ -10,9 +10,10 @@ from engine.evaluation import Collector, DlibJudge, EditedFrameLike, Judge, Repo
 from engine.evaluation.strips import StripMaker
 from engine.files import check_output, write_atomically
 from engine.speech.emotions import EMOTIONS
+from kernels.backends.choice import BACKENDS
 from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different, share, steps
 from streaming.consent import require_consent
-from streaming.dubbing import Tally, dub_to_file
+from streaming.dubbing import Chosen, Tally, dub_to_file
 from streaming.engines import Tracker
 from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.sound import Sound, read_sound
@@ -60,6 +61,12 @@ def add(commands: Subparsers) -> None:
         "--emotion", choices=EMOTIONS, default="neutral", help="emotion of the mouth (default: neutral)"
     )
     parser.add_argument("--intensity", type=share, default=1.0, metavar="X", help="of the emotion, 0 to 1 (default: 1)")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what renders: auto measures and takes the fastest that is right, of what is compiled (default)",
+    )
     parser.add_argument("--loop", action="store_true", help="play the video back and forth until the speech ends")
     parser.add_argument("--report", type=Path, metavar="REPORT.json", help="measure quality and times, write them here")
     add_person(parser)
@@ -117,7 +124,9 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
     _warn_of_untouched(context, tally)
     if collector is None:
         return tally, None
-    extra = {"peak_memory_mb": peak_memory_mb(), "warnings": context.screen.warnings}
+    extra: dict[str, Any] = {"peak_memory_mb": peak_memory_mb(), "warnings": context.screen.warnings}
+    if isinstance(session, Chosen):
+        extra["backend"] = dict(session.backend)
     return tally, collector.finish(context.command_line, **extra)
 
 

@@ -95,13 +95,16 @@ OTHERS: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor], str]] = {
         (2, 2, 7, 6), lambda x: functional.max_pool2d(x, 2, stride=1), "max_pool2d_with_indices_backward",
     ),
     "nearest": (
-        (1, 2, 3, 4), lambda x: functional.interpolate(x, scale_factor=2, mode="nearest"), "upsample_nearest2d_backward",
+        (1, 2, 3, 4), lambda x: functional.interpolate(x, scale_factor=2, mode="nearest"),
+        "upsample_nearest2d_backward",
     ),
     "bilinear": (
-        (1, 2, 3, 4), lambda x: functional.interpolate(x, size=(7, 9), mode="bilinear"), "upsample_bilinear2d_backward",
+        (1, 2, 3, 4), lambda x: functional.interpolate(x, size=(7, 9), mode="bilinear"),
+        "upsample_bilinear2d_backward",
     ),
     "bicubic": (
-        (1, 2, 3, 4), lambda x: functional.interpolate(x, scale_factor=4, mode="bicubic"), "upsample_bicubic2d_backward",
+        (1, 2, 3, 4), lambda x: functional.interpolate(x, scale_factor=4, mode="bicubic"),
+        "upsample_bicubic2d_backward",
     ),
     "reflection": ((1, 2, 5, 6), lambda x: functional.pad(x, (2, 2, 1, 1), "reflect"), "reflection_pad2d_backward"),
     "prelu": ((1, 2, 5, 6), lambda x: functional.prelu(x, random(2)), "prelu_kernel_backward"),

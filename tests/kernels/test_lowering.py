@@ -37,9 +37,7 @@ def count(graph: FlatGraph, name: str) -> int:
 
 def test_lowered_picture_equals_the_generators(generator: MobileStyleGAN, render: FlatGraph) -> None:
     w = code(generator)
-    torch.testing.assert_close(
-        lower(render, Lowering())(w)[0], generator.region(w[None], REGION), rtol=1e-5, atol=2e-5
-    )
+    torch.testing.assert_close(lower(render, Lowering())(w)[0], generator.region(w[None], REGION), rtol=1e-5, atol=2e-5)
 
 
 def test_no_element_is_moved_for_the_order_of_bands(render: FlatGraph) -> None:

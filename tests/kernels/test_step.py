@@ -113,8 +113,9 @@ def test_blocks_that_the_edit_cannot_move_are_computed_once(name: str) -> None:
     still = generator.rows // 2
 
     def render(coarse: Tensor, fine: Tensor) -> Tensor:
-        rows = [*coarse.split(1), *fine.split(1)]
-        return generator.region(torch.stack(rows, 1), region)
+        rows = [*torch.split(coarse, 1), *torch.split(fine, 1)]
+        picture: Tensor = generator.region(torch.stack(rows, 1), region)
+        return picture
 
     graph = trace(render, (w[:still], w[still:]))
     first, second = split(graph, (0,))

@@ -34,6 +34,8 @@ class FakeProfile:
 class FakeSession:
     """Paints a grey square; hands pictures out three later, as an engine with look-ahead does."""
 
+    backend: Mapping[str, Any] = {"backend": "eager", "reason": "scripted"}
+
     def __init__(self, reasons: Mapping[int, str], effort: int, interrupt_at: int | None) -> None:
         self.heard: list[AudioChunk] = []
         self.audio_ended = self.video_ended = False
