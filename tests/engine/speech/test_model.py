@@ -317,7 +317,8 @@ def test_shorter_look_aheads_follow_the_usual_one(shipped: SpeechModel, data_dir
     short = load_speech_model(limit_ms=limit_ms)
     assert short.look_ahead_ms <= limit_ms
     usual, hasty = (opening_of(m.offline(sound).displacement, m.basis.rest) for m in (shipped, short))
-    assert correlation(usual, hasty) > 0.75
+    shared = min(len(usual), len(hasty))
+    assert correlation(usual[:shared], hasty[:shared]) > 0.75
 
 
 @pytest.mark.slow
