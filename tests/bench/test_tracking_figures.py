@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench import tracking
+from bench.machine import read_json
 from bench.tracking import (
     _centred_mean,
     _clip,
@@ -29,7 +30,7 @@ from bench.tracking import (
 from engine import weights
 from engine.errors import BadInputError
 from engine.tracking import TrackedFace
-from engine.tracking.tracker import TrackResult
+from engine.tracking.tracker import FaceTracker, TrackResult
 from tests.engine.editing.made_up import neutral_head
 from tests.engine.editing.scripted import Place, tracked
 
@@ -127,7 +128,7 @@ def grey_clip(path: Path, frames: int) -> Path:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(frames):
-            grey = np.full((48, 64, 3), 20 * index + 20, np.uint8)
+            grey = np.full((48, 64, 3), min(250, 20 * index + 20), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
         container.mux(stream.encode(None))
     return path
@@ -154,6 +155,34 @@ def test_material_without_a_face_is_refused_in_words(tmp_path: Path, monkeypatch
         container.mux(stream.encode(None))
     with pytest.raises(BadInputError, match="no portrait"):
         _distance(blind, tmp_path)
+
+
+def test_the_command_measures_all_clips_and_says_what_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scripted tracker; without dlib the distance is left out with its reason."""
+
+    class Sure(Blind):
+        def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+            return TrackResult(tracked(neutral_head(), Place(left=60 + 20 * np.sin(3 * seconds))), "ok", seconds == 0)
+
+    def refuse(name: str) -> Any:
+        raise ImportError(name)
+
+    (tmp_path / "clips").mkdir()
+    for name in tracking.CLIPS:
+        grey_clip(tmp_path / "clips" / f"{name}.mp4", 20)
+    monkeypatch.setattr(FaceTracker, "from_cache", Sure)
+    monkeypatch.setattr(tracking, "_stages", lambda path, tracker: {"mesh network": 1.0})
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    assert tracking.main([str(tmp_path), "--out", str(tmp_path / "t.json")]) == 0
+    found = read_json(tmp_path / "t.json")
+    assert set(found["clips"]) == set(tracking.CLIPS) and found["threads"] == 1
+    clip = found["clips"][tracking.CLIPS[0]]
+    assert (clip["size"], clip["frames"], clip["shots"], clip["reasons"]) == ("64x48", 20, 1, {"ok": 20})
+    assert clip["tremble_eyes_nose_percent_iod"] == pytest.approx(0, abs=1e-3) and clip["yaw_deg"] == [0.0, 0.0]
+    assert found["distance_from_dlib_percent_iod"].startswith("not measured: dlib is not installed")
+    assert "wrote" in capsys.readouterr().out
 
 
 def test_a_stage_is_warmed_up_once_and_timed_as_often_as_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine import weights as weight_cache
-from engine.errors import BackendError
+from engine.errors import BackendError, ShapeError
 from engine.evaluation import DlibJudge, NotMeasured
 from engine.evaluation import judges as j
 from engine.evaluation.strips import resized
@@ -72,6 +73,82 @@ def test_without_dlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(BackendError, match=r"livedub\[eval\]"):
         DlibJudge()
+
+
+class ScriptedDlib:
+    """Stands for dlib: its points are the box's corners and middle, its descriptor tells what it was given."""
+
+    def __init__(self) -> None:
+        self.boxes: list[tuple[int, int, int, int]] = []
+
+    def shape_predictor(self, path: str) -> Callable[[Any, Any], Any]:
+        assert path == "dlib-68"
+
+        def predict(picture: NDArray[np.uint8], box: Any) -> Any:
+            assert picture.flags.c_contiguous
+            self.boxes.append(box)
+            left, top, right, bottom = box
+            middle = SimpleNamespace(x=(left + right) // 2, y=(top + bottom) // 2)
+            return SimpleNamespace(parts=lambda: [middle] * 68)
+
+        return predict
+
+    def face_recognition_model_v1(self, path: str) -> Any:
+        assert path == "dlib-identity"
+        return SimpleNamespace(
+            compute_face_descriptor=lambda picture, face: [float(v) for v in (*face[0], face[1][0].x)]
+        )
+
+    def rectangle(self, left: int, top: int, right: int, bottom: int) -> tuple[int, int, int, int]:
+        return left, top, right, bottom
+
+    def point(self, x: int, y: int) -> Any:
+        return SimpleNamespace(x=x, y=y)
+
+    def full_object_detection(self, box: Any, points: Any) -> Any:
+        return box, points
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[DlibJudge, ScriptedDlib]:
+    """The judge with a dlib that writes down what it is asked."""
+    dlib = ScriptedDlib()
+    monkeypatch.setattr(importlib, "import_module", lambda name: dlib)
+    monkeypatch.setattr(weight_cache, "path", lambda name, fetch: name)
+    return DlibJudge(), dlib
+
+
+@pytest.mark.unit
+def test_five_boxes_around_the_tracked_face_are_read_and_averaged(scripted: tuple[DlibJudge, ScriptedDlib]) -> None:
+    judge, dlib = scripted
+    read = judge.landmarks(np.zeros((400, 400, 3), np.uint8), frontal())
+    sides = {right - left + 1 for left, _, right, _ in dlib.boxes}
+    assert len(dlib.boxes) == 5 and sides == {169}
+    middles = np.array([((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in dlib.boxes])
+    assert np.abs(np.ptp(middles, axis=0) - 2 * 0.04 * 169).max() < 1.5
+    np.testing.assert_allclose(read, np.tile((201.5, 233), (68, 1)), atol=1)
+
+
+@pytest.mark.unit
+def test_a_face_whose_middle_is_outside_is_not_read(scripted: tuple[DlibJudge, ScriptedDlib]) -> None:
+    judge, dlib = scripted
+    with pytest.raises(NotMeasured, match="outside the picture"):
+        judge.landmarks(np.zeros((220, 220, 3), np.uint8), frontal())
+    with pytest.raises(ShapeError):
+        judge.landmarks(np.zeros((220, 220), np.uint8), frontal())
+    assert dlib.boxes == []
+
+
+@pytest.mark.unit
+def test_identity_is_read_at_the_given_landmarks(scripted: tuple[DlibJudge, ScriptedDlib]) -> None:
+    """Pixel centres at + 0.5 become dlib's whole numbers; the box holds all points."""
+    judge, _ = scripted
+    points = frontal()
+    points[0], points[8] = (120.5, 180.5), (199.5, 320.5)
+    found = judge.descriptor(np.zeros((400, 400, 3), np.uint8), points)
+    assert found.tolist() == [120.0, 180.0, 250.0, 320.0, 120.0]
+    with pytest.raises(ShapeError, match="landmarks"):
+        judge.descriptor(np.zeros((400, 400, 3), np.uint8), points[:5])
 
 
 @pytest.fixture(scope="module")
