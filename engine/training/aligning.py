@@ -37,9 +37,9 @@ _ENROLLED: Final = 60
 class AlignConfig:
     """One training run of the alignment network; lengths in inter-ocular distances."""
 
-    steps: int = 2500
+    steps: int = 1500
     """Optimiser steps."""
-    batch: int = 192
+    batch: int = 128
     """Faces per step."""
     speakers: int = 600
     """Speakers that are trained on: identities of the mesh, each with a shape error of its own."""

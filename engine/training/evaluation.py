@@ -17,7 +17,9 @@ from engine.training.audio import SAMPLE_RATE
 from engine.training.dataset import Item
 from engine.training.loop import predict
 
-_JAW = CONTROLS.index("jaw")
+_JAW, _CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")
+_ROUND = 0.03
+_Pair = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]  # predicted, wanted motion; wanted closing
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,15 @@ class VoiceFigures:
     mouth_error: float
     """Mean distance of the 20 mouth points from their targets, inter-ocular distances."""
     closed_share: float
-    """Share of wanted closures (labials) at which the predicted opening is under the rest's plus 0.02."""
+    """Share of all wanted dips to rest (labials, and what closes by coarticulation) at which the predicted opening is
+    under the rest's plus 0.02."""
+    labials_met: float
+    """Share of labials alone (m, b, p) at which it is, from a frame before to two after; 0.02 is about a tenth of the
+    way from rest to wide open."""
+    width_r: float
+    """Correlation of predicted and wanted distance between the corners of the mouth."""
+    rounding: float
+    """Share of the wanted narrowing that is shown where the mouth should be rounded by 0.03 or more; 0 without."""
 
     def as_dict(self) -> dict[str, float | str]:
         """For a JSON report."""
@@ -64,15 +74,30 @@ def _closures(wanted: NDArray[np.float32], predicted: NDArray[np.float32], rest:
     return len(chosen), met
 
 
+def _labials(closing: NDArray[np.float32], opening: NDArray[np.float32], rest: float) -> tuple[int, int]:
+    """(labials, labials met) from the wanted share of closing [T] and the predicted opening [T]."""
+    edges = np.flatnonzero(np.diff(np.pad((closing > 0.5).astype(np.int8), 1)))
+    spans = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    met = sum(bool(opening[max(0, begin - 1) : end + 2].min() < rest + 0.02) for begin, end in spans)
+    return len(spans), met
+
+
+def _narrowing(displacement: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much narrower than at rest the mouth is: [T] of displacements [T, 68, 3]."""
+    return np.asarray(displacement[:, 48, 0] - displacement[:, 54, 0])
+
+
 def evaluate(model: SpeechModel, items: Iterable[Item]) -> list[VoiceFigures]:
     """Figures per voice of recordings with targets."""
     basis = model.basis
-    by_voice: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
+    by_voice: dict[str, list[_Pair]] = {}
     for item in items:
         predicted = model.offline(item.samples).displacement
         wanted = basis.move(activations(item.controls))
         shared = min(len(predicted), len(wanted))
-        by_voice.setdefault(item.voice, []).append((predicted[:shared], wanted[:shared]))
+        by_voice.setdefault(item.voice, []).append(
+            (predicted[:shared], wanted[:shared], item.controls[:shared, _CLOSE])
+        )
     if not by_voice:
         raise BadInputError("no held-out recordings to evaluate on; name voices of the corpus in held_out")
     return [_figures(voice, pairs, basis) for voice, pairs in sorted(by_voice.items())]
@@ -108,20 +133,25 @@ def effort_constants(model: SpeechModel, items: Iterable[Item], seconds_each: fl
     }
 
 
-def _figures(
-    voice: str, pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]], basis: FaceBasis
-) -> VoiceFigures:
-    openings = [(opening_of(predicted, basis.rest), opening_of(wanted, basis.rest)) for predicted, wanted in pairs]
+def _figures(voice: str, pairs: list[_Pair], basis: FaceBasis) -> VoiceFigures:
+    openings = [(opening_of(predicted, basis.rest), opening_of(wanted, basis.rest)) for predicted, wanted, _ in pairs]
     rest = float(np.linalg.norm(basis.rest[66] - basis.rest[62]))
-    counts = np.sum([_closures(wanted, predicted, rest) for predicted, wanted in openings], axis=0)
+    dips = np.sum([_closures(wanted, predicted, rest) for predicted, wanted in openings], axis=0)
+    closing = [pair[2] for pair in pairs]
+    labials = np.sum([_labials(row, pair[0], rest) for row, pair in zip(closing, openings, strict=True)], axis=0)
     predicted = np.concatenate([pair[0] for pair in openings])
     wanted = np.concatenate([pair[1] for pair in openings])
-    distances = [np.linalg.norm(a[:, 48:] - b[:, 48:], axis=2).ravel() for a, b in pairs]
+    distances = [np.linalg.norm(a[:, 48:] - b[:, 48:], axis=2).ravel() for a, b, _ in pairs]
+    narrow, asked = (np.concatenate([_narrowing(pair[side]) for pair in pairs]) for side in (0, 1))
+    round_ = asked > _ROUND
     return VoiceFigures(
         voice,
         len(wanted) / FRAME_RATE,
         correlation(predicted, wanted),
         float(np.sqrt(np.mean(np.square(predicted - wanted)))),
         float(np.concatenate(distances).mean()),
-        float(counts[1] / max(1, counts[0])),
+        float(dips[1] / max(1, dips[0])),
+        float(labials[1] / max(1, labials[0])),
+        correlation(narrow, asked),
+        float(narrow[round_].mean() / asked[round_].mean()) if round_.any() else 0.0,
     )
