@@ -32,10 +32,14 @@ def is_painted(luma: NDArray[np.uint8]) -> bool:
 
 
 def offset_of(got: Received, first: int, last: int) -> float | None:
-    """`av_offset_ms` of some of the pictures and all the sound; None for too few."""
+    """`av_offset_ms` of some of the pictures and all the sound; None for too few.
+
+    Both are put on the sender's clock where its reports have told it, as browsers do it.
+    """
     if last - first < 8:
         return None
-    pictures = [(at, luma) for _, at, luma in got.pictures[first:last]]
+    shift = got.clocks["video"] - got.clocks["audio"] if {"video", "audio"} <= set(got.clocks) else 0.0
+    pictures = [(at + shift, luma) for _, at, luma in got.pictures[first:last]]
     return av_offset_ms(pictures, [(at, samples) for _, at, samples in got.sounds])
 
 

@@ -46,7 +46,10 @@ async def long(seconds: float) -> dict[str, Any]:
         stats = session.as_dict()["stats"]
         await peer.close()
     offsets = [w["av_offset_ms"] for w in windows if w["av_offset_ms"] is not None]
-    settled = [w for w in windows if w["minute"] >= _SETTLED_MIN]
+    halves = {
+        "from_minute_2": [w for w in windows if w["minute"] >= _SETTLED_MIN],
+        "second_half": windows[len(windows) // 2 :],
+    }
     return {
         "ppm": {"camera": PPM, "microphone": -PPM},
         "av_offset_start_ms": windows[0]["av_offset_ms"],
@@ -54,7 +57,11 @@ async def long(seconds: float) -> dict[str, Any]:
         "av_offset_least_ms": min(offsets),
         "av_offset_most_ms": max(offsets),
         "memory_mb": {"first": windows[0]["memory_mb"], "last": windows[-1]["memory_mb"]},
-        "memory_mb_per_minute": slope_per_minute([w["minute"] for w in settled], [w["memory_mb"] for w in settled]),
+        "memory_mb_per_minute": {
+            name: slope_per_minute([w["minute"] for w in part], [w["memory_mb"] for w in part])
+            for name, part in halves.items()
+        },
+        "first_frames_apart_ms": round((got.clocks["video"] - got.clocks["audio"]) * 1000, 1),
         "delay_ms": stats["delay_ms"],
         "stalls": stats["stalls"],
         "stalled_ms": stats["stalled_ms"],

@@ -38,8 +38,9 @@ BY_WHIP: Final = SessionConfig(SourceSpec("whip"), VoiceSpec("whip"), PROFILE, P
 async def session_of(
     engine: Engine, config: SessionConfig, wait: bool = True, **settings: Any
 ) -> AsyncIterator[tuple[LiveDubSession, str]]:
-    """A server with one session, and its address; everything stays on loopback."""
-    async with Server(ServerSettings(port=0, ice_hosts=(HOST,), **settings), engine) as server:
+    """A server with one session, and its address; media stay on loopback unless `ice_hosts` says otherwise."""
+    settings = {"port": 0, "ice_hosts": (HOST,), **settings}
+    async with Server(ServerSettings(**settings), engine) as server:
         session = await server.sessions.begin(config)
         if wait:
             await session.when_editing()
@@ -70,13 +71,13 @@ def devices(width: int = 640, height: int = 480, seconds: float = 120) -> tuple[
 
 @asynccontextmanager
 async def filmed(
-    engine: Engine, width: int = 480, height: int = 360, rate: int = 25
+    engine: Engine, width: int = 480, height: int = 360, rate: int = 25, **settings: Any
 ) -> AsyncIterator[tuple[LiveDubSession, str]]:
     """A session and its address; it is given a ramp of greys and a swelling tone without any transport before it."""
     with tempfile.TemporaryDirectory() as folder:
         voice = VoiceSpec("file", write_wav(Path(folder) / "voice.wav", swelling(60)))
         config = replace(BY_WHIP, voice=voice)
-        async with session_of(engine, config, wait=False) as (session, url), TaskOwner("camera") as tasks:
+        async with session_of(engine, config, wait=False, **settings) as (session, url), TaskOwner("camera") as tasks:
             tasks.begin("film", _film(session, ramp(width, height), rate))
             await session.when_editing()
             yield session, url

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 import av
@@ -13,6 +14,8 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from numpy.typing import NDArray
 
 from bench.relay import LossyRelay
+from streaming.aiortc_compat import on_sender_report
+from streaming.live.media import SOUND_RATE
 
 NO_SERVERS = RTCConfiguration(iceServers=[])
 
@@ -31,6 +34,8 @@ class Received:
     """Headers of the answer."""
     ended: set[str] = field(default_factory=set)
     """Kinds of tracks that have ended."""
+    clocks: dict[str, float] = field(default_factory=dict)
+    """Kind -> the sender's clock (s) at the first frame, as its reports tell; empty before there are any."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something came or ended."""
 
@@ -90,6 +95,10 @@ async def watching(
                 samples = frame.to_ndarray().reshape(-1, 2).mean(axis=1).astype(np.float32) / 32768
                 got.sounds.append((now, at, samples))
 
+    def clock_is(kind: str, at: float) -> None:
+        """Note the sender's clock; the least that is told is what nothing has held up."""
+        got.clocks[kind] = min(at, got.clocks.get(kind, at))
+
     peer.on("track", lambda track: tasks.append(asyncio.ensure_future(read(track))))
     try:
         video = peer.addTransceiver("video", direction="recvonly")
@@ -107,6 +116,9 @@ async def watching(
                 if answer.status != 201:
                     raise AssertionError(f"WHEP: {answer.status} {got.answer}")
         taken = got.answer if via is None else via.answer(got.answer)
+        for transceiver in peer.getTransceivers():
+            rate = 90000 if transceiver.kind == "video" else SOUND_RATE
+            on_sender_report(transceiver.receiver, rate, partial(clock_is, transceiver.kind))
         await peer.setRemoteDescription(RTCSessionDescription(taken, "answer"))
         yield got
     finally:

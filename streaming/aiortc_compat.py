@@ -8,6 +8,7 @@ What, and why (aiortc 1.16):
 - RTCCertificate: offers ECDHE-RSA suites beside ECDHE-ECDSA, which GStreamer's webrtcbin of many systems needs.
 - CODECS: H.264 up to level 5.2 instead of 3.1, which 1024 x 1024 exceeds.
 - Connection: local candidates on addresses of our choice (aioice leaves 127.0.0.1 out).
+- RTCRtpReceiver: tells the sender's clock, for those who measure sync as browsers do.
 - RTCRtpSender: tells us when a viewer asks for a key picture, and what he reports about his link.
 """
 
@@ -19,7 +20,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from aioice import ice
-from aiortc import RTCRtpSender, codecs, rtcdtlstransport
+from aiortc import RTCRtpReceiver, RTCRtpSender, codecs, rtcdtlstransport
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import (
@@ -121,6 +122,25 @@ def on_report(sender: RTCRtpSender, take: Callable[[LinkReport], None]) -> None:
             take(report)
 
     setattr(sender, "_handle_rtcp_packet", handle)  # noqa: B010
+
+
+def on_sender_report(receiver: RTCRtpReceiver, rate: int, take: Callable[[float], None]) -> None:
+    """Call `take` with the sender's clock (s) at a receiver's first frame, with every report of the sender.
+
+    A frame at `pts` s (from the first one on) belongs to the clock's time + pts: so browsers keep sound and pictures
+    together. Reports are late by what held the sender up: the least of them is best.
+    """
+    original = receiver._handle_rtcp_packet
+
+    async def handle(packet: AnyRtcpPacket) -> None:
+        """Let aiortc do its part, then tell."""
+        await original(packet)
+        first: int | None = getattr(receiver, "_RTCRtpReceiver__timestamp_mapper")._origin  # noqa: B009
+        if isinstance(packet, RtcpSrPacket) and first is not None and packet.sender_info.packet_count:
+            ticks = (packet.sender_info.rtp_timestamp - first + 2**31) % 2**32 - 2**31
+            take(packet.sender_info.ntp_timestamp / 2**32 - ticks / rate)
+
+    setattr(receiver, "_handle_rtcp_packet", handle)  # noqa: B010
 
 
 def _report_of(packet: AnyRtcpPacket, ssrc: int) -> LinkReport | None:

@@ -115,6 +115,14 @@ class Channel(Generic[T]):
             raise ChannelClosed(f"channel {self.name}: is closed and empty")
         return None
 
+    def waiting(self) -> list[T]:
+        """All items that wait, oldest first; they are taken out."""
+        items = list(self._items)
+        self._items.clear()
+        self._held_ms = 0.0
+        self._wake()
+        return items
+
     async def get(self) -> T:
         """The oldest item, waiting for one.
 

@@ -227,7 +227,7 @@ class PictureHub(Hub):
 
 
 class SoundHub(Hub):
-    """Encodes sound while somebody listens."""
+    """Encodes sound while somebody listens; what waits goes to the thread at once, which a busy machine lets wait."""
 
     def __init__(self, time: SessionTime, worker: Worker, delay_ns: int) -> None:
         """Open the encoder."""
@@ -247,7 +247,9 @@ class SoundHub(Hub):
 
     async def _run(self) -> None:
         async for block in self._blocks:
-            await self._send(await self._worker.run(lambda: self._encoder.encode(block)))  # noqa: B023
+            blocks = [block, *self._blocks.waiting()]
+            for packet in await self._worker.run(lambda: [self._encoder.encode(each) for each in blocks]):  # noqa: B023
+                await self._send(packet)
 
 
 async def drain(subscription: Subscription, take: Callable[[Encoded], None]) -> None:

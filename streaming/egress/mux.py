@@ -246,7 +246,7 @@ class MuxOutput:
         """Write until the hub ends or its pictures change their size; sound does not wait for pictures."""
         packet: Encoded | None = first
         while True:
-            await self._worker.run(_writing(muxer, self._waiting_sounds(), packet))
+            await self._worker.run(_writing(muxer, self._sounds.waiting(), packet))
             self.state.pictures += packet is not None
             try:
                 async with asyncio.timeout(_SOUND_WAITS_S):
@@ -254,17 +254,11 @@ class MuxOutput:
             except TimeoutError:
                 packet = None
             except ChannelClosed:
-                await self._worker.run(_writing(muxer, self._waiting_sounds(), None))
+                await self._worker.run(_writing(muxer, self._sounds.waiting(), None))
                 return
             if self._hub.encoder.size != size:
                 self.state.problem = f"{self.state.target}: the pictures changed their size"
                 return
-
-    def _waiting_sounds(self) -> list[SoundBlock]:
-        blocks: list[SoundBlock] = []
-        while len(self._sounds) and (block := self._sounds.get_nowait()) is not None:
-            blocks.append(block)
-        return blocks
 
 
 def _writing(muxer: Muxer, blocks: list[SoundBlock], packet: Encoded | None) -> Callable[[], None]:

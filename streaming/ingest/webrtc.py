@@ -62,7 +62,7 @@ class Publisher:
         Raises:
             OfferError: it cannot be answered, or brings nothing that is wanted.
         """
-        has = {kind for kind in ("video", "audio") if re.search(rf"^m={kind} [1-9]", sdp, re.MULTILINE)}
+        has = {kind for kind in ("video", "audio") if brings(sdp, kind)}
         wanted = {kind for kind, take in (("video", self._take_picture), ("audio", self._take_sound)) if take}
         if not has & wanted:
             raise OfferError(
@@ -98,6 +98,14 @@ class Publisher:
                 self.sounds += 1
                 if self._take_sound is not None:
                     self._take_sound(mono(frame))
+
+
+def brings(sdp: str, kind: str) -> bool:
+    """Whether an offer brings video or audio; port 0 says no, unless the medium travels with another one's."""
+    for section in re.split(r"^m=", sdp, flags=re.MULTILINE)[1:]:
+        if re.match(rf"{kind} [1-9]", section) or (section.startswith(f"{kind} 0") and "a=bundle-only" in section):
+            return True
+    return False
 
 
 def mono(frame: av.AudioFrame) -> NDArray[np.float32]:

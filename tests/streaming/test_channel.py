@@ -142,3 +142,11 @@ def test_a_capacity_of_nothing_is_refused() -> None:
             Channel("c", 0, forty, Policy.WAIT)
 
     run_virtual(main())
+
+
+def test_what_waits_can_be_taken_at_once_and_is_not_counted_as_dropped() -> None:
+    channel: Channel[int] = Channel("test", 100, lambda _: 10.0, Policy.REJECT)
+    for index in range(3):
+        channel.put_nowait(index)
+    assert channel.waiting() == [0, 1, 2]
+    assert (channel.waiting(), channel.held_ms, channel.dropped) == ([], 0.0, 0)

@@ -181,6 +181,24 @@ def test_sound_is_held_for_its_pictures_and_never_gaps_after() -> None:
     run_virtual(main())
 
 
+def test_a_thread_that_is_seldom_served_delays_sound_but_loses_none() -> None:
+    async def main() -> None:
+        time = SessionTime(LoopClock())
+        hub = SoundHub(time, ScriptedWorker(lambda _: 70.0), DELAY)
+        got: list[tuple[int, Encoded]] = []
+        task = asyncio.get_running_loop().create_task(collect(hub.subscribe(), time, got))
+        for index in range(200):
+            await time.sleep_until(index * 20 * MS + DELAY - 40 * MS)
+            hub.sound(SoundBlock(silence(), index))
+        await time.sleep_until(6 * NS)
+        await hub.aclose()
+        await task
+        assert [(p.pts + OPUS_DELAY) // BLOCK for _, p in got] == list(range(200))
+        assert max(now - p.media for now, p in got) < DELAY + 130 * MS
+
+    run_virtual(main())
+
+
 def test_sound_that_waited_begins_where_the_pictures_began() -> None:
     async def main() -> None:
         time = SessionTime(LoopClock())

@@ -13,6 +13,7 @@ from bench.devices import RecordedMicrophone, StampingCamera, swelling
 from bench.live_figures import offset_of
 from bench.receiver import NO_SERVERS, Received, connected, watching
 from streaming.clock import LoopClock
+from streaming.ingest.webrtc import brings
 from streaming.live.media import SOUND_RATE
 from streaming.rtc import without_hidden
 from tests.streaming.clips import gradient, make_video
@@ -179,3 +180,11 @@ def test_hidden_addresses_of_browsers_are_not_looked_up() -> None:
     seen = "a=candidate:1 1 udp 2113937151 192.0.2.1 5000 typ host\r\n"
     hidden = "a=candidate:2 1 udp 2113937151 0b2c-4d.local 5001 typ host generation 0 network-cost 999\r\n"
     assert without_hidden(f"v=0\r\n{seen}{hidden}a=mid:0\r\n") == f"v=0\r\n{seen}a=mid:0\r\n"
+
+
+def test_media_of_a_bundle_are_brought_though_their_port_is_zero() -> None:
+    offer = "v=0\r\nm=video 9 X 96\r\na=mid:0\r\nm=audio 0 X 97\r\na=bundle-only\r\n"
+    assert brings(offer, "video")
+    assert brings(offer, "audio")
+    refused = offer.replace("a=bundle-only\r\n", "")
+    assert (brings(refused, "video"), brings(refused, "audio")) == (True, False)
