@@ -37,13 +37,13 @@ _ENROLLED: Final = 60
 class AlignConfig:
     """One training run of the alignment network; lengths in inter-ocular distances."""
 
-    steps: int = 1500
+    steps: int = 600
     """Optimiser steps."""
-    batch: int = 128
+    batch: int = 96
     """Faces per step."""
-    speakers: int = 600
+    speakers: int = 400
     """Speakers that are trained on: identities of the mesh, each with a shape error of its own."""
-    held_out: int = 120
+    held_out: int = 80
     """Speakers of other identities that the figures come from."""
     learning_rate: float = 2.0e-3
     """Peak learning rate of AdamW; falls to zero as a cosine."""
