@@ -19,10 +19,7 @@ Gst: Any = importlib.import_module("gi.repository.Gst")
 GstSdp: Any = importlib.import_module("gi.repository.GstSdp")
 GstWebRTC: Any = importlib.import_module("gi.repository.GstWebRTC")
 
-H264 = (
-    "application/x-rtp,media=video,encoding-name=H264,payload=96,clock-rate=90000,"
-    "packetization-mode=(string)1,profile-level-id=(string)42e01f"
-)
+H264 = "application/x-rtp,media=video,encoding-name=H264,payload=96,clock-rate=90000,packetization-mode=(string)1"
 OPUS = "application/x-rtp,media=audio,encoding-name=OPUS,payload=97,clock-rate=48000"
 CAMERA = (
     "webrtcbin name=peer bundle-policy=max-bundle "
@@ -48,7 +45,7 @@ class Peer:
             peer = Gst.ElementFactory.make("webrtcbin", "peer")
             peer.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
             self.pipeline.add(peer)
-            for caps in (H264, OPUS):
+            for caps in (f"{H264},profile-level-id=(string)42e01f", OPUS):
                 direction = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
                 peer.emit("add-transceiver", direction, Gst.Caps.from_string(caps))
             peer.connect("pad-added", self.incoming)

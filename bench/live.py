@@ -7,6 +7,7 @@
 - loss: 1, 5 and 20 % of all datagrams lost on the way to a viewer, 5 % on the way of a camera;
 - events: viewers come, go and vanish, the source ends and changes its size, the face leaves and comes back;
 - enrolment: a face is learnt on air; minutes, only when it is named; `--seconds` is how long pictures are taken;
+- gstreamer: webrtcbin as viewer and as camera; only when it is named, for 20 seconds or more;
 - page: from the camera to the page in a real Chromium; only when it is named;
 - long: clocks that are off, for `--seconds 1200`; only when it is named.
 The receiver decodes in the same process, on the same cores: everything is an upper bound.
@@ -28,6 +29,7 @@ from bench.devices import read_stamp, swelling
 from bench.live_enrol import enrolment
 from bench.live_events import events
 from bench.live_figures import offset_of, percentiles, sound_gaps
+from bench.live_gstreamer import gstreamer
 from bench.live_long import long
 from bench.live_loss import loss
 from bench.live_page import page, pictures_of_the_page
@@ -168,7 +170,7 @@ def _of_stats(stats: dict[str, Any]) -> dict[str, Any]:
 
 RUNS: Final = {
     "sync_fast": sync_fast, "sync_slow": sync_slow, "camera": camera, "presenter": presenter, "loss": loss,
-    "events": events, "enrolment": enrolment, "long": long, "page": page,
+    "events": events, "enrolment": enrolment, "gstreamer": gstreamer, "long": long, "page": page,
 }  # fmt: skip
-USUAL: Final = tuple(name for name in RUNS if name not in ("enrolment", "long", "page"))
+USUAL: Final = tuple(name for name in RUNS if name not in ("enrolment", "gstreamer", "long", "page"))
 """Runs that are made when none is named."""

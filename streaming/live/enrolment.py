@@ -27,6 +27,11 @@ Phase = Literal["looking", "learning", "done", "failed"]
 SECONDS: Final = 15.0
 """How long pictures are taken when nothing else is asked for."""
 
+_ENOUGH: Final = 60
+"""Where the learner takes fewer pictures in that time (a busy machine), it is given longer."""
+_LONGER: Final = 4.0
+"""So many times as long at most."""
+
 
 class NotEnrolled(LivedubError):
     """A face could not be learnt."""
@@ -43,7 +48,7 @@ class EnrolSpec:
     quality: Quality = "draft"
     """How much work."""
     seconds: float = SECONDS
-    """How long pictures are taken, from the first one on."""
+    """How long pictures are taken, from the first one on; longer where they are few by then."""
 
 
 class LiveEnrolment:
@@ -73,18 +78,12 @@ class LiveEnrolment:
         self._learner, self._clock = learner, clock
         self._frames: Channel[VideoFrame] = Channel("pictures to learn from", 2, lambda _: 1, Policy.DROP_OLDEST)
         self._speak, self._hear, self._end = (make_worker(f"learn-{way}") for way in ("out", "in", "end"))
-        self._began: int | None = None
         self._first = asyncio.Event()
 
     def push(self, frame: VideoFrame) -> None:
         """A picture of the session; while the learner is busy, newer ones replace older ones."""
         if self._frames.closed:
             return
-        if self._began is None:
-            self._began = self._clock.now()
-            self._first.set()
-        seconds = (self._clock.now() - self._began) // NS
-        self.progress = Progress("looking at the speaker", seconds, round(self.spec.seconds))
         self._frames.put_nowait(frame)
 
     async def run(self) -> None:
@@ -120,15 +119,24 @@ class LiveEnrolment:
         }
 
     async def _limit(self) -> None:
-        """Take pictures for the time asked for, also when the source stops meanwhile."""
+        """Take pictures for the time asked for or until there are enough, also when the source stops meanwhile.
+
+        It begins with the first picture that the learner takes: to start it takes seconds.
+        """
         await self._first.wait()
-        await self._clock.sleep_until(self._clock.now() + round(self.spec.seconds * NS))
+        begin, seconds = self._clock.now(), self.spec.seconds
+        while (now := (self._clock.now() - begin) / NS) < seconds or (
+            self.pictures < _ENOUGH and now < _LONGER * seconds
+        ):
+            self.progress = Progress("looking at the speaker", int(min(now, seconds)), round(seconds))
+            await self._clock.sleep_until(self._clock.now() + NS // 2)
         self._frames.close()
 
     async def _hand_over(self) -> None:
         async for frame in self._frames:
             await self._speak.run(lambda: self._learner.picture(frame))  # noqa: B023
             self.pictures += 1
+            self._first.set()
         self.phase = "learning"
         await self._speak.run(self._learner.end)
 

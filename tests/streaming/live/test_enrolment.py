@@ -80,12 +80,28 @@ def test_a_learner_that_looks_slowly_gets_new_pictures_and_the_rest_goes_unseen(
             source.begin("pictures", feed(live, 200))
             await live.run()
         assert live.phase == "done"
-        assert live.pictures == len(learner.frames) == pytest.approx(40, abs=3)
+        assert live.pictures == len(learner.frames) == pytest.approx(60, abs=6)
         steps_between = [b.pts - a.pts for a, b in zip(learner.frames, learner.frames[1:], strict=False)]
         assert max(steps_between) <= 4
-        assert learner.frames[-1].pts <= 4 * 25 + 3
+        assert learner.frames[-1].pts <= 6.7 * 25
         assert learner.closed == 1
         assert live.as_dict()["what"] == "learning the face"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("look_ms", "seconds"), [(20.0, 4.0), (2000.0, 16.0)])
+def test_pictures_are_taken_for_the_time_asked_for_and_up_to_four_times_as_long_where_they_are_few(
+    tmp_path: Path, look_ms: float, seconds: float
+) -> None:
+    async def main() -> None:
+        learner = ScriptedLearner([Learnt()])
+        live = enrolment(learner, tmp_path / "ann.safetensors", look_ms)
+        async with TaskOwner("source") as source:
+            source.begin("pictures", feed(live, 700))
+            await live.run()
+        taken = learner.frames[-1].seconds - learner.frames[0].seconds
+        assert taken == pytest.approx(seconds, abs=2 * look_ms / 1000 + 0.6)
 
     run_virtual(main())
 
