@@ -38,11 +38,12 @@ class FitState:
     """Their moving means; empty before averaging has begun."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything by name; the optimiser has made a step."""
+        """Everything by name; what has had no gradient yet has no moments."""
         found = {f"fitted.{n}": part.detach() for n, part in enumerate(self.fitted)}
         found |= {f"mean.{n}": part for n, part in enumerate(self.means)}
         for n, part in enumerate(self.fitted):
-            found |= {f"{name}.{n}": self.optimiser.state[part][name] for name in _MOMENTS}
+            if part in self.optimiser.state:
+                found |= {f"{name}.{n}": self.optimiser.state[part][name] for name in _MOMENTS}
         return {name: value.contiguous() for name, value in found.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -55,7 +56,8 @@ class FitState:
         with torch.no_grad():
             for n, part in enumerate(self.fitted):
                 part.copy_(tensors[f"fitted.{n}"])
-                self.optimiser.state[part] = {name: tensors[f"{name}.{n}"].clone() for name in _MOMENTS}
+                if f"{_MOMENTS[0]}.{n}" in tensors:
+                    self.optimiser.state[part] = {name: tensors[f"{name}.{n}"].clone() for name in _MOMENTS}
         names = [f"mean.{n}" for n in range(len(self.fitted))]
         self.means[:] = [tensors[name].clone() for name in names] if names[0] in tensors else []
 
@@ -137,7 +139,3 @@ class Kept:
             tensors = tensors | {"code": self._code.detach().contiguous()}
         write_atomically(self._path, save(tensors, {"kind": _KIND, "key": self._key, **header}))
         self._written = self._clock()
-
-    def done(self) -> None:
-        """The enrolment is finished: nothing has to be taken up."""
-        self._path.unlink(missing_ok=True)

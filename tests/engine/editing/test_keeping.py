@@ -118,7 +118,18 @@ def stepped() -> tuple[Tensor, FitState]:
     return part, FitState([part], optimiser, [])
 
 
-def test_the_code_stays_beside_the_fit_and_all_goes_at_the_end(tmp_path: Path) -> None:
+def test_what_has_no_gradient_has_no_moments_and_is_kept_all_the_same() -> None:
+    part, state = stepped()
+    idle = torch.full((2,), 3.0)
+    both = FitState([idle, part], state.optimiser, [])
+    fresh = [torch.zeros(2), torch.zeros(1, requires_grad=True)]
+    again = FitState(fresh, torch.optim.Adam([fresh[1]]), [])
+    again.load(both.tensors())
+    assert torch.equal(fresh[0], idle) and torch.equal(fresh[1], part)
+    assert list(again.optimiser.state) == [fresh[1]]
+
+
+def test_the_code_stays_beside_the_fit(tmp_path: Path) -> None:
     path = tmp_path / "x.unfinished"
     kept = Kept(path, every_s=0.0)
     kept.open("key")
@@ -130,9 +141,6 @@ def test_the_code_stays_beside_the_fit_and_all_goes_at_the_end(tmp_path: Path) -
     fresh = torch.zeros(1, requires_grad=True)
     losses = again.restore(FitState([fresh], torch.optim.Adam([fresh]), []))
     assert losses == (1, [0.5]) and torch.equal(fresh, part) and again.code is not None
-    again.done()
-    assert not path.exists()
-    again.done()
 
 
 def test_it_is_written_as_often_as_is_said(tmp_path: Path) -> None:
