@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 
 from bench.machine import header, write_json
-from engine.editing.enrolment import REGION
 from engine.generators import load_default_generator
 from engine.generators.mobile import MobileStyleGAN
+from engine.generators.protocol import Region
 
+REGION: Final = Region(640, 320, 352, 384)
+"""Of the middle size of those that enrolment places (`engine.editing.placement`)."""
 OUT: Final = Path(__file__).with_name("results") / "region.json"
 
 

@@ -64,14 +64,7 @@ def lower_face_mask(observation: Observation, target: NDArray[np.float64], regio
     Returns:
         [1,1,h,w] float32 in 0...1 at the region's full size.
     """
-    points = observation.points
-    eye = float(np.hypot(*(points[45] - points[36])))
-    up = (points[27] - points[8]) / max(float(np.hypot(*(points[27] - points[8]))), 1e-6)
-    grown = [up * eye * (_BESIDE_JAW + (_BELOW_CHIN - _BESIDE_JAW) * (1 - ((i - 8) / 4) ** 2)) for i in _JAW]
-    jaw = [place[i] - more for place in (points, target) for i, more in zip(_JAW, grown, strict=True)]
-    nose = points[33] - up * 0.05 * eye
-    cheeks = [0.55 * points[3] + 0.45 * points[31], 0.55 * points[13] + 0.45 * points[35]]
-    hull = convex_hull(np.stack([*jaw, nose, *cheeks, *(target[i] for i in (48, 54))]))
+    hull = lower_face_hull(observation.points, target)
     ys = region.top + (torch.arange(region.height // _SCALE) + 0.5) * _SCALE
     xs = region.left + (torch.arange(region.width // _SCALE) + 0.5) * _SCALE
     inside = _inner_distance(hull, xs, ys)
@@ -84,6 +77,22 @@ def lower_face_mask(observation: Observation, target: NDArray[np.float64], regio
     size = (region.height, region.width)
     full = functional.interpolate(mask[None, None], size=size, mode="bilinear", align_corners=False)
     return torch.where(full < _LEAST, 0.0, full)
+
+
+def lower_face_hull(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners [M,2] of what an edit may replace, whatever the region: jaws, and skin beside and below the nose.
+
+    Args:
+        points: [68,2] filmed landmarks in crop px.
+        target: [68,2] wanted landmarks in crop px.
+    """
+    eye = float(np.hypot(*(points[45] - points[36])))
+    up = (points[27] - points[8]) / max(float(np.hypot(*(points[27] - points[8]))), 1e-6)
+    grown = [up * eye * (_BESIDE_JAW + (_BELOW_CHIN - _BESIDE_JAW) * (1 - ((i - 8) / 4) ** 2)) for i in _JAW]
+    jaw = [place[i] - more for place in (points, target) for i, more in zip(_JAW, grown, strict=True)]
+    nose = points[33] - up * 0.05 * eye
+    cheeks = [0.55 * points[3] + 0.45 * points[31], 0.55 * points[13] + 0.45 * points[35]]
+    return convex_hull(np.stack([*jaw, nose, *cheeks, *(target[i] for i in (48, 54))]))
 
 
 def smooth_step(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from engine.editing.inversion import InversionConfig, invert
 from engine.editing.mouth import OPENING, mouth_shape, rest_face
 from engine.editing.observation import Observation, observe, region_picture
 from engine.editing.perceptual import PerceptualLoss
+from engine.editing.placement import FIELD, place_region
 from engine.editing.preview import draw_preview
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
@@ -33,8 +34,6 @@ from engine.tracking.mesh import MeshNet
 Report = Callable[[str, int, int], None]
 """Takes what is being done, how much of it is done, and how much there is (0: unknown)."""
 
-REGION: Final = Region(608, 304, 416, 416)
-"""Mouth, jaw and chin in an aligned FFHQ crop, with room for a jaw that drops and a head that turns."""
 _LEAST_FRAMES: Final = 5
 _CALIBRATION_FRAMES: Final = 6
 _STORED: Final = 320
@@ -91,8 +90,8 @@ class _Seen:
     """What is kept of a tracked frame."""
 
     observation: Observation
-    region: Tensor
-    """[3,h,w] uint8."""
+    field: Tensor
+    """[3,h,w] uint8: the part of the crop inside which the region lies."""
     coarse: Tensor
     """[1,3,Q,Q] float in -1...1."""
     sample: Sample | None
@@ -116,8 +115,8 @@ def collect(frames: Iterable[VideoFrame], parts: EnrolParts, report: Report) -> 
             continue
         if count % stride == 0:
             observation = observe(rgb, result.face)
-            size = (REGION.height, REGION.width)
-            picture = ((region_picture(rgb, observation, REGION.top, REGION.left, size)[0] + 1) * 127.5).round()
+            size = (FIELD.height, FIELD.width)
+            picture = ((region_picture(rgb, observation, FIELD.top, FIELD.left, size)[0] + 1) * 127.5).round()
             side = parts.generator.coarse_resolution
             coarse = crop_from_rgb(rgb, quad_transform(result.face.quad, side)[0], side) * 2 - 1
             sample = Sample(rgb, result.face, observation) if count % sample_stride == 0 else None
@@ -194,11 +193,14 @@ def enroll_speaker(
         lambda done, total: report("finding the face", done, total),
     )  # fmt: skip
     inputs = torch.from_numpy(rows.astype(np.float32))
-    fitted = [TuningFrame(seen[i].region, inputs[i], pixel_weight(observations[i], REGION)) for i in chosen]
+    region = place_region(observations)
+    fitted = [
+        TuningFrame(_cut(seen[i].field, region), inputs[i], pixel_weight(observations[i], region)) for i in chosen
+    ]
     generator = copy.deepcopy(parts.generator)
     start = _first_slopes(model.count, parts.directions)
     result = tune(
-        generator, parts.statistics, parts.perceptual, REGION, code, start, fitted, config.tuning,
+        generator, parts.statistics, parts.perceptual, region, code, start, fitted, config.tuning,
         lambda done, total: report("learning the face", done, total),
     )  # fmt: skip
     before = tuned_parameters(parts.generator)
@@ -213,7 +215,7 @@ def enroll_speaker(
     profile = SpeakerProfile(
         generator=generator_hash(parts.generator.module()),
         quality=config.quality,
-        region=REGION,
+        region=region,
         base=parts.statistics.decode(result.base),
         slopes=torch.einsum("frk,kd->frd", result.slopes, parts.statistics.basis),
         features=model,
@@ -238,6 +240,12 @@ def enroll_speaker(
     renderer = SpeakerRenderer(profile, parts.generator)
     picture = draw_preview(profile, renderer, parts.generator, code, shown, parts.statistics)
     return replace(profile, preview=picture, notes=notes)
+
+
+def _cut(field: Tensor, region: Region) -> Tensor:
+    """The region [3,h,w] of the field."""
+    top, left = region.top - FIELD.top, region.left - FIELD.left
+    return field[:, top : top + region.height, left : left + region.width].contiguous()
 
 
 def _first_slopes(features: int, directions: tuple[Tensor, Tensor]) -> Tensor:

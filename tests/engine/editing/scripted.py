@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.editing.enrolment import REGION
 from engine.editing.features import MOUTH_COUNT, FeatureModel
 from engine.editing.mouth import MOVED_POINTS, mouth_shape
 from engine.editing.observation import CROP, mesh_crop, observe
@@ -33,6 +32,8 @@ from engine.tracking.pose import HeadPose, from_head
 from engine.tracking.tracker import TrackedFace, TrackResult
 from tests.engine.editing.made_up import neutral_head
 
+REGION = Region(608, 304, 416, 416)
+"""Part of the crop that is rendered, unless an enrolment places it."""
 SHADE = 0.1
 """Brightness (-1...1) of a square per mouth number."""
 CELLS = tuple((x, y) for y in (708, 756) for x in (437, 489, 538, 587))

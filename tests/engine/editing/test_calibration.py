@@ -11,12 +11,12 @@ from torch import Tensor
 from engine.editing.calibration import Sample, measure_response, measure_sharpness
 from engine.editing.compositing import lower_face_mask, sharpen, to_frame
 from engine.editing.detail import GRAIN_LIMIT, LAPLACIAN_GAIN, laplacian_variance
-from engine.editing.enrolment import REGION
 from engine.editing.mouth import mouth_shape
 from engine.editing.observation import observe
 from engine.editing.rendering import SpeakerRenderer
 from tests.engine.editing.made_up import neutral_head, opened
 from tests.engine.editing.scripted import (
+    REGION,
     Place,
     ScriptedMesh,
     film,

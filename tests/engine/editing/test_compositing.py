@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from engine.editing.compositing import convex_hull, lower_face_mask, match_colour, sharpen, smooth_step, to_frame
-from engine.editing.enrolment import REGION
 from engine.media import VideoFrame
 from tests.engine.editing.made_up import neutral_head, opened, seen
+from tests.engine.editing.scripted import REGION
 
 pytestmark = pytest.mark.unit
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from engine.editing import enrolment
 from engine.editing.enrolment import (
-    REGION,
     EnrolConfig,
     EnrolParts,
     choose,
@@ -26,6 +25,7 @@ from engine.editing.enrolment import (
 from engine.editing.inversion import InversionConfig
 from engine.editing.mouth import OPENING, mouth_shape
 from engine.editing.perceptual import PerceptualLoss
+from engine.editing.placement import FIELD, place_region
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.tuning import TuningConfig
@@ -35,6 +35,8 @@ from engine.media import VideoFrame
 from engine.tracking.tracker import TrackedFace
 from tests.engine.editing.made_up import neutral_head, seen
 from tests.engine.editing.scripted import (
+    CELLS,
+    REGION,
     ScriptedMesh,
     ScriptedTracker,
     film,
@@ -118,16 +120,16 @@ def test_too_few_faces_say_what_was_seen_instead(perceptual: PerceptualLoss) -> 
         collect(frames(0), parts(perceptual, []), ignore)
 
 
-def test_what_is_kept_of_a_frame_is_its_region_and_its_whole_face(perceptual: PerceptualLoss) -> None:
+def test_what_is_kept_of_a_frame_is_its_lower_face_and_its_whole_face(perceptual: PerceptualLoss) -> None:
     rgb = film(np.array([3.0, 0, 0, 0, 0, 0, 0, -3.0]))
     faces: list[TrackedFace | None] = [tracked(neutral_head())] * 5
     shown = (video_frame(rgb, index) for index in range(5))
     item = collect(shown, parts(perceptual, faces), ignore)[0][0]
-    assert item.region.shape == (3, REGION.height, REGION.width) and item.region.dtype == torch.uint8
+    assert item.field.shape == (3, FIELD.height, FIELD.width) and item.field.dtype == torch.uint8
     side = painted_generator().coarse_resolution
     assert item.coarse.shape == (1, 3, side, side)
     assert -1 <= float(item.coarse.min()) < -0.2 and float(item.coarse.max()) <= 1
-    first, last = item.region[0, 100, 133], item.region[0, 148, 283]
+    first, last = (item.field[0, y - FIELD.top, x - FIELD.left] for x, y in (CELLS[0], CELLS[-1]))
     assert int(first) == pytest.approx(127.5 * 1.3, abs=4) and int(last) == pytest.approx(127.5 * 0.7, abs=4)
 
 
@@ -232,7 +234,9 @@ def whole(perceptual: PerceptualLoss) -> Whole:
 def test_enrolment_leaves_the_generator_alone_and_names_it(whole: Whole) -> None:
     assert generator_hash(whole.generator) == generator_hash(painted_generator()) == whole.profile.generator
     assert not any(p.requires_grad or p.grad is not None for p in whole.generator.parameters())
-    assert whole.profile.quality == "tiny" and whole.profile.region == REGION
+    assert whole.profile.quality == "tiny" and whole.profile.region == place_region(
+        [seen(with_mouth(change)) for change in whole.changes]
+    )
 
 
 def test_tuned_weights_are_small_changes_that_fit_the_clip_better(whole: Whole) -> None:

@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.editing.compositing import lower_face_mask
-from engine.editing.enrolment import REGION
 from engine.editing.meter import MouthMeter
 from engine.editing.mouth import mouth_shape
 from engine.editing.observation import observe
 from tests.engine.editing.made_up import neutral_head
-from tests.engine.editing.scripted import SHADE, Place, ScriptedMesh, film, squares, tracked
+from tests.engine.editing.scripted import REGION, SHADE, Place, ScriptedMesh, film, squares, tracked
 
 pytestmark = pytest.mark.unit
 

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from engine.editing.compositing import lower_face_mask
-from engine.editing.enrolment import REGION
 from engine.editing.mouth import mouth_shape
 from engine.editing.observation import observe
 from tests.engine.editing.made_up import neutral_head, seen
-from tests.engine.editing.scripted import CELLS, film, mouth_moves, squares, tracked, with_mouth
+from tests.engine.editing.scripted import CELLS, REGION, film, mouth_moves, squares, tracked, with_mouth
 
 pytestmark = pytest.mark.unit
 
