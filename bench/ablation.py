@@ -30,7 +30,7 @@ from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig
 from engine.editing.tuning import TuningConfig
 from engine.errors import BadInputError, ProfileError
-from engine.evaluation import FIGURES, DlibJudge, Judge, goal_text
+from engine.evaluation import FIGURES, Judge, NetJudge, goal_text
 from engine.generators.library import DEFAULT, load_generator
 from engine.media import VideoFrame
 from engine.tracking.backends import create_tracker
@@ -236,7 +236,7 @@ def main(arguments: list[str]) -> int:
         raise BadInputError(f"--term-effort: got {args.term_effort}, expected 2 or more: less has no W+ steps")
     options = Options(args.quality, None, args.start, args.duration)
     folders = Folders(args.profiles, args.out, None)
-    measured = Ablation(pairs_of(*found(args)), folders, options, DlibJudge(), VariantEngine)
+    measured = Ablation(pairs_of(*found(args)), folders, options, NetJudge(), VariantEngine)
     result = measured.run(variants(args.efforts, args.term_effort, args.fit), sys.stdout.write)
     sys.stdout.write(figures_table(result["rows"]) + "\n" + stages_table(result["rows"]))
     return 1 if any("missing" in row for row in result["rows"]) else 0

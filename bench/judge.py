@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine import header, write_json
-from engine.evaluation import Collector, DlibJudge, MeasuredFrame, NotMeasured, figures
+from engine.evaluation import JUDGES, Collector, Judge, MeasuredFrame, NotMeasured, figures
 from engine.evaluation.judges import check_reading
 from engine.evaluation.pictures import load_opencv
 from engine.media import VideoFrame
@@ -43,7 +43,7 @@ class Read:
     """The judge's second reading, in a box moved as much as the tracker's own points wander."""
 
 
-def readings(clip: Path, judge: DlibJudge, left_out: list[str]) -> Iterator[Read]:
+def readings(clip: Path, judge: Judge, left_out: list[str]) -> Iterator[Read]:
     """Tracks and judges every frame of a clip; reasons of frames without a reading are added to `left_out`."""
     tracker, random = FaceTracker.from_cache(), np.random.default_rng(0)
     for frame in read_video(probe_video(clip)):
@@ -161,7 +161,7 @@ def warped(read: Read, gap: float, made: float, asked: float) -> MeasuredFrame:
     return MeasuredFrame(frame, read.frame, target=target, tracked=points, mask=mask, mask_origin=origin)
 
 
-def sensitivity(reads: list[Read], judge: DlibJudge, late_frames: int) -> dict[str, Any]:
+def sensitivity(reads: list[Read], judge: Judge, late_frames: int) -> dict[str, Any]:
     """Figures of a run whose mouths were opened by a known series, `late_frames` late."""
     collector = Collector(judge)
     gaps = [float(np.linalg.norm(read.tracked[66] - read.tracked[62])) for read in reads]
@@ -185,9 +185,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/")
     parser.add_argument("--clips", nargs="+", default=list(CLIPS), help="names of clips without ending")
     parser.add_argument("--out", type=Path, default=Path("bench/results/judge_noise.json"))
+    parser.add_argument("--judge", choices=sorted(JUDGES), default="net", help="whose readings are measured")
     options = parser.parse_args(arguments)
-    judge = DlibJudge()
-    result = {**header("python -m bench judge --data DATA"), "judge": judge.name, "noise": {}, "known_edits": {}}
+    judge = JUDGES[options.judge]()
+    result = {
+        **header(f"python -m bench judge --data DATA --judge {options.judge}"),
+        "judge": judge.name,
+        "noise": {},
+        "known_edits": {},
+    }
     for name in options.clips:
         left_out: list[str] = []
         reads = list(readings(options.data / "clips" / f"{name}.mp4", judge, left_out))

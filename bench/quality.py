@@ -28,7 +28,7 @@ from bench.pairs import add_arguments, found, name_of, own_sound
 from bench.report import quality_table
 from engine import weights
 from engine.errors import BadInputError, LivedubError
-from engine.evaluation import Collector, DlibJudge, Judge, StripMaker, code_digest, draw_strip, peak_memory_mb, png
+from engine.evaluation import JUDGES, Collector, Judge, StripMaker, code_digest, draw_strip, peak_memory_mb, png
 from engine.evaluation.likeness import LearntDistance
 from engine.evaluation.lse import LipSync
 from engine.evaluation.reconstruction import Distance, Reconstruction
@@ -104,6 +104,7 @@ class Bench:
             guard_pictures(self.folders.strips, clip)
         profile, enrolled_s, digest = self._profile(clip)
         run = {"clip": clip.stem, "speech": name_of(speech), "profile": digest, **asdict(self.options)}
+        run |= {} if self.judge is None else {"judge": self.judge.name}
         run |= {} if self.syncnet is None else {"syncnet": self.syncnet.name}
         path = self.folders.out / f"{clip.stem}__{name_of(speech)}.json"
         if (known := self._known(path, "run", run)) is not None:
@@ -290,6 +291,7 @@ def _parser() -> argparse.ArgumentParser:
         "--strips", type=Path, help="folder for pictures and page, outside this repository for real people"
     )
     parser.add_argument("--effort", type=int, help="optimisation steps a frame")
+    parser.add_argument("--judge", choices=sorted(JUDGES), default="net", help="who reads the landmarks")
     parser.add_argument(
         "--syncnet", type=Path, metavar="FILE", help="SyncNet's weights (syncnet_v2.model): LSE-C, LSE-D"
     )
@@ -314,7 +316,7 @@ def main(arguments: list[str]) -> int:
     folders = Folders(args.profiles, args.out, args.strips)
     syncnet = None if args.syncnet is None else SyncNet.read(args.syncnet)
     distance = LearntDistance(weights.path("stlpips-alex")) if None in speeches else None
-    bench = Bench(LocalEngine(), DlibJudge(), options, folders, distance=distance, syncnet=syncnet)
+    bench = Bench(LocalEngine(), JUDGES[args.judge](), options, folders, distance=distance, syncnet=syncnet)
     bench.keep_older = args.keep_older
     begun = bench.clock()
     reports: list[dict[str, Any]] = []

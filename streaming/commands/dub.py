@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BackendError
-from engine.evaluation import Collector, DlibJudge, EditedFrameLike, Judge, Report, peak_memory_mb
+from engine.evaluation import Collector, EditedFrameLike, Judge, Report, best_judge, peak_memory_mb
 from engine.evaluation.strips import StripMaker
 from engine.files import check_output, write_atomically
 from engine.speech.emotions import EMOTIONS
@@ -133,7 +133,7 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
 def _find_judge(context: Context) -> Judge | None:
     """The judge that reads landmarks and identity, or None, said aloud, where it is not installed."""
     try:
-        return DlibJudge()
+        return best_judge(context.screen.warn)
     except BackendError as error:
         context.screen.warn(f"figures that need a judge are not measured: {error}")
         return None

@@ -267,7 +267,7 @@ def test_the_command_measures_and_shows_both_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip, speech = make_clip(tmp_path / "grey.mp4"), make_speech(tmp_path / "noise.wav")
-    monkeypatch.setattr(ablation, "DlibJudge", NoJudge)
+    monkeypatch.setattr(ablation, "NetJudge", NoJudge)
     monkeypatch.setattr(ablation, "VariantEngine", lambda way: FakeEngine())
     arguments = ["ablation", "--clips", str(clip), "--speech", str(speech), "--profiles", str(tmp_path / "p")]
     arguments += ["--out", str(tmp_path / "o"), "--efforts", "0", "1"]

@@ -130,7 +130,7 @@ def test_command_writes_figures_only(
         return reads()
 
     monkeypatch.setattr(b, "readings", scripted)
-    monkeypatch.setattr(b, "DlibJudge", PixelJudge)
+    monkeypatch.setattr(b, "JUDGES", {"net": PixelJudge, "dlib": PixelJudge})
     out = tmp_path / "noise.json"
     assert b.main(["--data", str(tmp_path), "--clips", "vrt_face2", "other", "--out", str(out)]) == 0
     result = json.loads(out.read_text())

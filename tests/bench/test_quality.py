@@ -83,7 +83,7 @@ def test_a_pair_that_fails_says_why_and_the_others_go_on(
     tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(q, "LocalEngine", FakeEngine)
-    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    monkeypatch.setattr(q, "JUDGES", {"net": NoJudge, "dlib": NoJudge})
     clip, speech = (str(path) for path in files)
     (tmp_path / "none.wav").write_bytes(b"")
     arguments = ["--clips", clip, "--speech", str(tmp_path / "none.wav"), speech, "--strips", str(tmp_path / "s")]
@@ -111,7 +111,7 @@ def test_a_run_that_is_broken_off_has_its_summary_and_is_taken_up_again(
         return engines[-1]
 
     monkeypatch.setattr(q, "LocalEngine", made)
-    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    monkeypatch.setattr(q, "JUDGES", {"net": NoJudge, "dlib": NoJudge})
     (tmp_path / "data/clips/other.mp4").write_bytes(files[0].read_bytes())
     (tmp_path / "data/speech/hum.wav").write_bytes(files[1].read_bytes())
     arguments = ["--data", str(tmp_path / "data"), "--clips", "grey", "other", "--speech", "noise", "hum"]
@@ -133,7 +133,7 @@ def test_syncnet_measures_ours_and_others_when_its_weights_are_given(
 ) -> None:
     """Half a second is too short for a figure: the report says so instead of "none given"."""
     monkeypatch.setattr(q, "LocalEngine", FakeEngine)
-    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    monkeypatch.setattr(q, "JUDGES", {"net": NoJudge, "dlib": NoJudge})
     clip, speech = files
     (tmp_path / "w2l").mkdir()
     (tmp_path / "w2l" / "grey__noise.mp4").write_bytes(clip.read_bytes())
@@ -180,7 +180,7 @@ def test_command_line_measures_pairs_and_sums_up(
     tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(q, "LocalEngine", FakeEngine)
-    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    monkeypatch.setattr(q, "JUDGES", {"net": NoJudge, "dlib": NoJudge})
     arguments = ["--data", str(tmp_path / "data"), "--clips", "grey", "--speech", "noise"]
     arguments += ["--profiles", str(tmp_path / "p"), "--out", str(tmp_path / "o")]
     assert bench_main(["quality", *arguments]) == 0
@@ -196,7 +196,7 @@ def test_time_limit_begins_no_further_pair(
     tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(q, "LocalEngine", FakeEngine)
-    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    monkeypatch.setattr(q, "JUDGES", {"net": NoJudge, "dlib": NoJudge})
     clip, speech = (str(path) for path in files)
     arguments = ["--clips", clip, clip, "--speech", speech, "--time-limit", "-1"]
     assert q.main([*arguments, "--profiles", str(tmp_path / "p"), "--out", str(tmp_path / "o")]) == 0
@@ -317,7 +317,7 @@ def test_command_line_scores_folders(
     tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(q, "LocalEngine", FakeEngine)
-    monkeypatch.setattr(q, "DlibJudge", NoJudge)
+    monkeypatch.setattr(q, "JUDGES", {"net": NoJudge, "dlib": NoJudge})
     monkeypatch.setattr(FaceTracker, "from_cache", Blind)
     folder = tmp_path / "b"
     folder.mkdir()

