@@ -14,7 +14,8 @@ from torch import Tensor
 from engine.editing.calibration import Sample, measure_response, measure_sharpness
 from engine.editing.features import MOUTH_COUNT, FeatureModel
 from engine.editing.inversion import InversionConfig, invert
-from engine.editing.mouth import OPENING, mouth_shape, rest_face
+from engine.editing.keeping import Kept, fit_key
+from engine.editing.mouth import MOUTH_UNITS, OPENING, mouth_shape, rest_face
 from engine.editing.observation import Observation, observe, region_picture
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.placement import FIELD, place_region
@@ -22,7 +23,10 @@ from engine.editing.preview import draw_preview
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.tuning import TuningConfig, TuningFrame, tune, tuned_parameters
+from engine.editing.verdict import assess, teeth_area
 from engine.errors import NoFaceError
+from engine.generators.encoder_start import start_code
+from engine.generators.encoders import FaceEncoder
 from engine.generators.identity import generator_hash
 from engine.generators.protocol import Generator, Region
 from engine.generators.stats import WStatistics
@@ -37,6 +41,8 @@ Report = Callable[[str, int, int], None]
 _LEAST_FRAMES: Final = 5
 _CALIBRATION_FRAMES: Final = 6
 _STORED: Final = 320
+_TEETH_FRAMES: Final = 24
+"""Of so many frames, those with the widest mouths, teeth are looked for."""
 _COVARIANCE_FLOOR: Final = 0.04
 """Variance that every mouth number has at least, in its unit squared."""
 
@@ -83,6 +89,8 @@ class EnrolParts:
     """Face mesh of the control loop."""
     tracker: Tracker
     """Follows the face."""
+    encoder: FaceEncoder | None = None
+    """Where the inversion starts, if the user has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,7 @@ def pixel_weight(observation: Observation, region: Region) -> Tensor:
 
 
 def enroll_speaker(
-    frames: Iterable[VideoFrame], parts: EnrolParts, config: EnrolConfig, report: Report
+    frames: Iterable[VideoFrame], parts: EnrolParts, config: EnrolConfig, report: Report, kept: Kept | None = None
 ) -> SpeakerProfile:
     """Make a profile from a clip.
 
@@ -174,9 +182,11 @@ def enroll_speaker(
         parts: networks.
         config: how much work.
         report: progress.
+        kept: where the fit is kept while it runs, and taken up when it was broken off.
 
     Raises:
         NoFaceError: too few frames have a usable face.
+        BadInputError: the encoder belongs to another generator.
     """
     begin = time.monotonic()
     seen, reasons = collect(frames, parts, report)
@@ -188,10 +198,9 @@ def enroll_speaker(
     rows = np.concatenate([features.numpy(), mouths - mean], axis=1)
     centre = int((rows**2).sum(1).argmin())
     chosen = choose(rows, config.frames, centre)
-    code = invert(
-        parts.generator, parts.statistics, parts.perceptual, seen[centre].coarse, config.inversion,
-        lambda done, total: report("finding the face", done, total),
-    )  # fmt: skip
+    if kept is not None:
+        kept.open(fit_key(generator_hash(parts.generator.module()), config, torch.from_numpy(rows), *parts.directions))
+    code = _code(parts, config.inversion, seen[centre].coarse, report, kept)
     inputs = torch.from_numpy(rows.astype(np.float32))
     region = place_region(observations)
     fitted = [
@@ -201,7 +210,7 @@ def enroll_speaker(
     start = _first_slopes(model.count, parts.directions)
     result = tune(
         generator, parts.statistics, parts.perceptual, region, code, start, fitted, config.tuning,
-        lambda done, total: report("learning the face", done, total),
+        lambda done, total: report("learning the face", done, total), kept,
     )  # fmt: skip
     before = tuned_parameters(parts.generator)
     changed = {
@@ -233,7 +242,7 @@ def enroll_speaker(
         notes={},
     )
     profile = _calibrated(profile, parts, seen, report)
-    notes = _notes(profile, mouths, result.losses, reasons, len(chosen), time.monotonic() - begin)
+    notes = _notes(profile, seen, result.losses, reasons, len(chosen), time.monotonic() - begin)
     if not any(bool(part.any()) for part in parts.directions):
         notes["verdicts"].append("the generator's own directions are not known: mouths that the clip lacks are missing")
     shown = seen[centre].sample or next(item.sample for item in seen if item.sample is not None)
@@ -246,6 +255,22 @@ def _cut(field: Tensor, region: Region) -> Tensor:
     """The region [3,h,w] of the field."""
     top, left = region.top - FIELD.top, region.left - FIELD.left
     return field[:, top : top + region.height, left : left + region.width].contiguous()
+
+
+def _code(parts: EnrolParts, config: InversionConfig, coarse: Tensor, report: Report, kept: Kept | None) -> Tensor:
+    """The inversion's code [R,K]: from the encoder's, where there is one; not searched again when it was kept."""
+    if kept is not None and kept.code is not None:
+        return kept.code
+    generator, start = parts.generator, None
+    if parts.encoder is not None:
+        start = start_code(parts.encoder, parts.statistics, generator.rows, coarse)
+    code = invert(
+        generator, parts.statistics, parts.perceptual, coarse, config,
+        lambda done, total: report("finding the face", done, total), start,
+    )  # fmt: skip
+    if kept is not None:
+        kept.keep_code(code)
+    return code
 
 
 def _first_slopes(features: int, directions: tuple[Tensor, Tensor]) -> Tensor:
@@ -273,28 +298,41 @@ def _calibrated(profile: SpeakerProfile, parts: EnrolParts, seen: list[_Seen], r
 
 def _notes(
     profile: SpeakerProfile,
-    mouths: NDArray[np.float64],
+    seen: list[_Seen],
     losses: list[float],
     reasons: dict[str, int],
     fitted: int,
     seconds: float,
 ) -> dict[str, Any]:
-    spread = float(np.ptp(np.quantile(mouths[:, OPENING], (0.02, 0.98)))) * 0.06
-    verdicts = []
-    if spread < 0.05:
-        verdicts.append("the mouth hardly opens in the clip: teeth and open vowels are the generator's guess")
-    if len(mouths) < 40:
-        verdicts.append("few frames: poses outside them are guessed")
+    observations = [item.observation for item in seen]
+    opening = np.array([item.mouth[OPENING] for item in observations]) * MOUTH_UNITS[OPENING]
+    widest = np.argsort(-opening)[:_TEETH_FRAMES]
+    found = assess(
+        observations,
+        [_teeth(seen[i], profile.region) for i in widest],
+        [item.pose.iod_px for item in observations],
+        reasons,
+        profile.response,
+    )
     tail = losses[-20:] or [float("nan")]
     return {
         "frames": reasons,
         "fitted_frames": fitted,
         "loss_first": round(float(np.mean(losses[:5] or [float("nan")])), 4),
         "loss_last": round(float(np.mean(tail)), 4),
-        "opening_range_iod": round(spread, 4),
+        "opening_range_iod": round(float(np.ptp(np.quantile(opening, (0.02, 0.98)))), 4),
         "opening_response": round(float(profile.response[OPENING, OPENING]), 3),
         "sharpening": round(profile.sharpening, 3),
         "grain": round(profile.grain, 2),
         "seconds": round(seconds, 1),
-        "verdicts": verdicts,
+        "score": found.score,
+        "grade": found.grade,
+        "shares": found.shares,
+        "verdicts": found.verdicts,
     }
+
+
+def _teeth(item: _Seen, region: Region) -> float:
+    """Area of teeth that a frame shows."""
+    picture = _cut(item.field, region).permute(1, 2, 0).numpy()
+    return teeth_area(picture, item.observation.points - [region.left, region.top])
