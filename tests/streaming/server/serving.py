@@ -62,7 +62,7 @@ class Client:
         await self.when(place, lambda now: now["state"] not in ("loading", "waiting"))
         return place
 
-    async def when(self, place: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 20) -> dict[str, Any]:
+    async def when(self, place: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
         """A session as soon as something holds of it."""
         async with asyncio.timeout(seconds):
             while True:
@@ -76,7 +76,7 @@ class Client:
 async def serving(profile: Path, engine: Engine | None = None, **settings: Any) -> AsyncIterator[Client]:
     """A server on a free port; one speaker, "ann", whose profile is any file."""
     await asyncio.to_thread(profile.write_text, "full")
-    base = ServerSettings(port=0, speakers={"ann": profile}, calls_per_minute=100_000)
+    base = ServerSettings(port=0, speakers={"ann": profile}, calls_per_minute=100_000, ice_hosts=("127.0.0.1",))
     async with Server(replace(base, **settings), engine or FakeEngine()) as server, aiohttp.ClientSession() as http:
         yield Client(server, http)
 

@@ -58,7 +58,7 @@ def test_a_new_face_passes_through_is_learnt_edited_saved_and_picked(profile: Pa
             assert (refused.status, "is being learnt" in refused.body["error"]["message"]) == (400, True)
             second = await client.call("POST", "/api/sessions", {**asked, "enroll": {"name": "eve"}})
             assert (second.status, "one is learnt at a time" in second.body["error"]["message"]) == (429, True)
-            done = await client.when(place, lambda now: now["stats"]["edited"] > 5)
+            done = await client.when(place, lambda now: now["stats"]["edited"] > 5, 240)
             assert (done["speaker"], done["enrolment"]["phase"]) == ("bob", "done")
             assert (await client.call("GET", "/api/engine")).body["speakers"] == ["ann", "bob"]
             saved = await client.call("GET", "/api/speakers/bob")
@@ -78,7 +78,7 @@ def test_a_face_that_cannot_be_learnt_goes_on_passing_through_and_says_why(profi
         async with serving(profile, Picky()) as client:
             asked = await body(client, tmp_path, enroll={"name": "bob", "seconds": 1})
             place = await client.begin(**asked)
-            failed = await client.when(place, lambda now: now["enrolment"]["phase"] == "failed")
+            failed = await client.when(place, lambda now: now["enrolment"]["phase"] == "failed", 240)
             assert "nobody to be seen" in failed["enrolment"]["problem"]
             later = await client.when(place, lambda now: "not_enrolled" in now["stats"]["passed_through"])
             assert (later["state"], later["stats"]["edited"]) == ("running", 0)
