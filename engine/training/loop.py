@@ -153,6 +153,12 @@ def predict(
     return answer, effort[0, : len(answer)]
 
 
-def held_out_items(items: Iterable[Item], config: TrainConfig) -> list[Item]:
-    """The recordings that were not trained on."""
-    return [item for item in items if item.voice in config.held_out]
+def held_out_items(items: Iterable[Item], config: TrainConfig, seconds_each: float = 60.0) -> list[Item]:
+    """Recordings that were not trained on: of each voice as many in a row as its first `seconds_each` need."""
+    taken = dict.fromkeys(config.held_out, 0.0)
+    chosen = []
+    for item in items:
+        if taken.get(item.voice, seconds_each) < seconds_each:
+            taken[item.voice] += len(item.controls) / FRAME_RATE
+            chosen.append(item)
+    return chosen

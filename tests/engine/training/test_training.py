@@ -131,6 +131,15 @@ def test_windows_of_a_pair_are_of_the_same_time() -> None:
     assert batch.shares[3:, 0].tolist() == [0.0] * 3
 
 
+def test_figures_come_from_the_first_minute_of_every_held_out_voice() -> None:
+    """Recordings are taken whole; voices that were trained on are left out."""
+    items = [Item(voice, np.zeros(0, np.float32), np.zeros((50 * 25, 9), np.float32)) for voice in "aabaaabc"]
+    chosen = loop.held_out_items(items, replace(TINY, held_out=("a", "b")))
+    assert [item.voice for item in chosen] == ["a", "a", "b", "a", "b"]
+    assert [item.voice for item in loop.held_out_items(items, replace(TINY, held_out=("c",)), 1.0)] == ["c"]
+    assert loop.held_out_items(items, replace(TINY, held_out=())) == []
+
+
 def test_rate_warms_up_and_ends_at_zero() -> None:
     config = TrainConfig(steps=100, learning_rate=1.0)
     rates = [loop.learning_rate(config, step) for step in range(100)]
