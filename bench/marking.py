@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,7 @@ class MarkingProfile:
 
     preview = np.zeros((8, 8, 3), np.uint8)
     rest_opening = 0.0
+    notes: Mapping[str, Any] = {}
 
     def save(self, path: Path) -> None:
         """There is nothing to save."""

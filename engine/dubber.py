@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,11 +15,14 @@ from engine import weights
 from engine.editing.compiled import choose_backend
 from engine.editing.editor import EditState, FrameEditor
 from engine.editing.enrolment import EnrolConfig, EnrolParts, enroll_speaker
+from engine.editing.keeping import Kept
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
 from engine.errors import BadInputError, ShapeError
+from engine.generators.encoder_start import check_encoder
+from engine.generators.encoders import FaceEncoder
 from engine.generators.library import DEFAULT, ReadyGenerator, load_generator, name_of
 from engine.media import AudioChunk, VideoFrame
 from engine.speech import BLEND_S, SpeechModel, emotion_shares, load_speech_model
@@ -245,6 +249,8 @@ def enroll(
     tracker: TrackerKind = "mesh",
     progress: Callable[[str, int, int], None] | None = None,
     generator: str = DEFAULT,
+    encoder: Path | None = None,
+    unfinished: Path | None = None,
 ) -> SpeakerProfile:
     """Learn a speaker from a clip.
 
@@ -255,9 +261,12 @@ def enroll(
         tracker: which tracker follows the face.
         progress: called with what is being done, how much of it is done and how much there is (0: unknown).
         generator: name of an imported generator, or "default".
+        encoder: checkpoint of an encoder (e4e, pSp) of that generator, where the inversion starts.
+        unfinished: where the fit is kept while it runs; an enrolment of the same pictures that was broken off is taken
+            up from there. The caller removes it once the profile is saved.
 
     Raises:
-        BadInputError: unknown quality or generator.
+        BadInputError: unknown quality or generator, or an encoder of another generator.
         NoFaceError: too few frames show a usable face.
         WeightsError: public weights cannot be had.
     """
@@ -267,10 +276,15 @@ def enroll(
         raise BadInputError(str(error)) from error
     networks = _networks(generator)
     ready = networks.ready
+    begun = None if encoder is None else FaceEncoder.read(encoder)
+    if begun is not None:
+        check_encoder(begun, ready.statistics, ready.generator.rows)
     parts = EnrolParts(
-        ready.generator, ready.statistics, ready.directions, networks.perceptual, networks.mesh, create_tracker(tracker)
-    )
-    return enroll_speaker(frames, parts, config, progress or _silent)
+        ready.generator, ready.statistics, ready.directions, networks.perceptual, networks.mesh,
+        create_tracker(tracker), begun,
+    )  # fmt: skip
+    kept = None if unfinished is None else Kept(unfinished)
+    return enroll_speaker(frames, parts, config, progress or _silent, kept)
 
 
 def compile_for(profile: SpeakerProfile) -> Mapping[str, object]:

@@ -50,7 +50,9 @@ def main(
         keep_large_blocks()
     args = build_parser().parse_args(words)
     screen = Screen(args.json, stdout or sys.stdout, stderr or sys.stderr)
-    used = engine or LocalEngine(getattr(args, "backend", "auto"))
+    used = engine or LocalEngine(
+        getattr(args, "backend", "auto"), getattr(args, "encoder", None), enroll.unfinished(args)
+    )
     context = Context(screen, used, stdin or sys.stdin, shlex.join(["livedub", *words]))
     before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None
     try:

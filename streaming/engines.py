@@ -1,10 +1,10 @@
 """What the commands and live sessions ask of the editing engine, and the engine itself behind it."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ class Profile(Protocol):
     @property
     def rest_opening(self) -> float:
         """Inner-lip opening of the resting mouth, inter-ocular distances."""
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What its enrolment says of it: `score`, `grade` and `verdicts`, where it says any."""
 
     def save(self, path: Path) -> None:
         """Write the profile."""
@@ -104,17 +108,23 @@ class LocalEngine:
 
     Args:
         backend: what renders; "auto" measures what is compiled on this machine.
+        encoder: checkpoint of an encoder (e4e, pSp), where enrolments start.
+        unfinished: where an enrolment is kept while it runs, and taken up when it was broken off.
     """
 
-    def __init__(self, backend: BackendName = "auto") -> None:
+    def __init__(
+        self, backend: BackendName = "auto", encoder: Path | None = None, unfinished: Path | None = None
+    ) -> None:
         """Loads nothing yet."""
         self._backend: Final[BackendName] = backend
+        self._encoder: Final = encoder
+        self._unfinished: Final = unfinished
 
     def enroll(
         self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report, generator: str = DEFAULT
     ) -> Profile:
         """Learn a speaker from pictures, with the generator of that name."""
-        profile = enroll(frames, quality=quality, tracker=tracker, progress=report, generator=generator)
+        profile = enroll(frames, quality, tracker, report, generator, self._encoder, self._unfinished)
         if self._backend in ("auto", "aoti"):
             report("compiling for this machine", 0, 0)
             self._compile(profile)

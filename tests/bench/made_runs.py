@@ -1,6 +1,6 @@
 """A scripted engine, clips and speech made on the spot, and judges that read nothing: for benchmarks of whole runs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -62,6 +62,7 @@ class Profile:
 
     preview = np.zeros((4, 4, 3), np.uint8)
     rest_opening = 0.012
+    notes: Mapping[str, Any] = {}
 
     def save(self, path: Path) -> None:
         """Writes something."""

@@ -23,6 +23,7 @@ class FakeProfile:
 
     preview = np.full((8, 8, 3), 90, np.uint8)
     rest_opening = 0.012
+    notes: Mapping[str, Any] = {}
 
     def __init__(self, quality: str) -> None:
         self.quality = quality
