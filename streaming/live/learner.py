@@ -138,8 +138,11 @@ def learn(connection: Connection, engine: DubEngine, quality: Quality, place: Pa
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
 
     def report(what: str, done: int, total: int) -> None:
-        """Tell the session."""
-        connection.send(Progress(what, done, total))
+        """Tell the session; without one there is nobody to learn for."""
+        try:
+            connection.send(Progress(what, done, total))
+        except BrokenPipeError:
+            raise SystemExit(0) from None
 
     try:
         profile = engine.enroll(received(connection), quality, "mesh", report)
