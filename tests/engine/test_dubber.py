@@ -119,6 +119,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
         editor = RecordingEditor()
         monkeypatch.setattr(dubber_module, "_networks", lambda _: _Nothing())
         monkeypatch.setattr(dubber_module, "SpeakerRenderer", lambda *_: None)
+        monkeypatch.setattr(dubber_module, "choose_backend", lambda *_: SimpleNamespace(as_dict=dict))
         monkeypatch.setattr(dubber_module, "FrameEditor", lambda *_: editor)
         monkeypatch.setattr(dubber_module, "create_tracker", lambda _: ScriptedTracker(script))
         profile: Any = SimpleNamespace(generator="0" * 16)
