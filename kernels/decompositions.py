@@ -7,7 +7,7 @@ on its input (modulated filters); elsewhere they are never asked for.
 Letters: B batch, C channels of the input, O of the output, G groups, H and W sizes, k side of a filter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import torch
@@ -21,6 +21,8 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 _WHOLE: Final = cast(Tensor, NotImplemented)
 """Tells the tracer to leave an operation whole."""
 _ALL_WHOLE: Final = cast(Gradients, NotImplemented)
+"""The same."""
+_BOTH_WHOLE: Final = cast(tuple[Tensor, Tensor], NotImplemented)
 """The same."""
 
 Decompositions = dict[Any, Callable[..., Any]]
@@ -152,6 +154,27 @@ def avg_pool2d_backward(
     return _padded_to(_repeated(share, kernel[0], kernel[1]), x.shape[2], x.shape[3])
 
 
+def reflection_pad2d_backward(gradient: Tensor, x: Tensor, padding: list[int]) -> Tensor:
+    """Gradient of mirrored borders: the inside's, and each border's turned back onto the pixels that it mirrors."""
+    left, right, top, bottom = padding
+    if min(padding) < 0:
+        return _WHOLE
+    rows = _unmirrored(gradient, 2, top, bottom)
+    return _unmirrored(rows, 3, left, right)
+
+
+def _unmirrored(gradient: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Gradient along one axis of a mirrored border of `before` and `after` pixels."""
+    inside = gradient.shape[axis] - before - after
+    found = gradient.narrow(axis, before, inside)
+    for size, start, place in ((before, 0, 1), (after, before + inside, inside - 1 - after)):
+        if size:
+            turned = gradient.narrow(axis, start, size).flip(axis)
+            around = [place, inside - place - size]
+            found = found + functional.pad(turned, around if axis == 3 else [0, 0, *around])
+    return found
+
+
 def upsample_nearest2d_backward(
     gradient: Tensor,
     output_size: list[int],
@@ -204,6 +227,36 @@ def _axis_matrix(size: int, enlarged: int, mode: str, align_corners: bool, like:
     units = torch.eye(size, dtype=like.dtype, device=like.device)[:, None, :, None]
     columns = functional.interpolate(units, size=(enlarged, 1), mode=mode, align_corners=align_corners)
     return columns[:, 0, :, 0].T
+
+
+def max_pool2d_with_indices(
+    x: Tensor,
+    kernel_size: list[int],
+    stride: list[int] | None = None,
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Unpadded maximum pooling and where its maxima are, by comparing shifted maps: engines give only the maxima."""
+    kernel = [kernel_size[0], kernel_size[-1]]
+    step = [stride[0], stride[-1]] if stride else kernel
+    if any(padding) or any(each != 1 for each in dilation) or ceil_mode:
+        return _BOTH_WHOLE
+    height, width = x.shape[2:]
+    rows, columns = (height - kernel[0]) // step[0] + 1, (width - kernel[1]) // step[1] + 1
+    top = torch.arange(rows, device=x.device)[:, None] * step[0]
+    left = torch.arange(columns, device=x.device)[None] * step[1]
+    best, place = (
+        x[:, :, : (rows - 1) * step[0] + 1 : step[0], : (columns - 1) * step[1] + 1 : step[1]],
+        top * width + left,
+    )
+    for down in range(kernel[0]):
+        for across in range(kernel[1]):
+            lines = x[:, :, down : down + (rows - 1) * step[0] + 1 : step[0]]
+            seen = lines[:, :, :, across : across + (columns - 1) * step[1] + 1 : step[1]]
+            wins = seen > best
+            best, place = torch.where(wins, seen, best), torch.where(wins, (top + down) * width + left + across, place)
+    return best, place.expand(best.shape)
 
 
 def max_pool2d_with_indices_backward(
@@ -262,18 +315,19 @@ def _padded_to(x: Tensor, height: int, width: int) -> Tensor:
 _OURS: Final[Decompositions] = {
     aten.convolution_backward.default: convolution_backward,
     aten.avg_pool2d_backward.default: avg_pool2d_backward,
+    aten.reflection_pad2d_backward.default: reflection_pad2d_backward,
     aten.upsample_nearest2d_backward.default: upsample_nearest2d_backward,
     aten.upsample_bilinear2d_backward.default: upsample_bilinear2d_backward,
     aten.upsample_bicubic2d_backward.default: upsample_bicubic2d_backward,
 }
 _PORTABLE: Final[Decompositions] = {
+    aten.max_pool2d_with_indices.default: max_pool2d_with_indices,
     aten.max_pool2d_with_indices_backward.default: max_pool2d_with_indices_backward,
 }
 _FROM_TORCH: Final = (
     aten.leaky_relu_backward.default,
     aten.threshold_backward.default,
     aten._prelu_kernel_backward.default,
-    aten.reflection_pad2d_backward.default,
     aten.sigmoid_backward.default,
     aten.select_backward.default,
     aten.slice_backward.default,

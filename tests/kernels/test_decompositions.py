@@ -107,6 +107,12 @@ OTHERS: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor], str]] = {
         "upsample_bicubic2d_backward",
     ),
     "reflection": ((1, 2, 5, 6), lambda x: functional.pad(x, (2, 2, 1, 1), "reflect"), "reflection_pad2d_backward"),
+    "reflection as far as it goes": (
+        (1, 1, 4, 3), lambda x: functional.pad(x, (2, 2, 3, 3), "reflect"), "reflection_pad2d_backward",
+    ),
+    "reflection on one side": (
+        (1, 2, 4, 5), lambda x: functional.pad(x, (0, 3, 1, 0), "reflect"), "reflection_pad2d_backward",
+    ),
     "prelu": ((1, 2, 5, 6), lambda x: functional.prelu(x, random(2)), "prelu_kernel_backward"),
     "leaky": ((1, 2, 5, 6), lambda x: functional.leaky_relu(x, 0.2), "leaky_relu_backward"),
 }  # fmt: skip

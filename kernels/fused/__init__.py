@@ -1,0 +1,1 @@
+"""Chains of elementwise work in one kernel each, for GPUs, beside readable twins."""
