@@ -22,6 +22,8 @@ CLOSED_SHARE: Final = 0.2
 """Share of the source frames, the most closed ones, on which the judge's reading of a closed mouth is measured."""
 WIDE_PERCENTILE: Final = 95
 """Percentile of the target openings that counts as the speaker's wide-open mouth."""
+LEAST_CLOSED: Final = 10
+"""Closed source frames from which on the judge's floor is told."""
 ALLOWANCE: Final = 0.1
 """How far above rest a mouth still counts as closed, as a share of the way from rest to wide open."""
 
@@ -230,8 +232,9 @@ class _Lips:
         Open is more than 10 % of the way from the speaker's rest to wide open (the 95th percentile of the targets
         while speaking). Rest is the profile's, else the median target of the silent frames, moved by how the judge
         reads closed mouths differently from the tracker: the median difference of their openings over the 20 % of the
-        source frames that are most closed. In the details: the allowance, and the share that is more than 10 % of the
-        rest opening itself above it, which is mostly finer than the judge can read.
+        source frames that are most closed. In the details: the allowance; the share that is more than 10 % of the
+        rest opening itself above it, which is mostly finer than the judge can read; and the judge's floor, the share
+        of untouched source frames that the tracker finds closed and the judge calls open by the same rule.
         """
         silent = f.silent_frames(self.times, self.speaking)
         if not (silent & self.known).any():
@@ -250,8 +253,17 @@ class _Lips:
         self.details.update(
             rest_opening=judged_rest, closed_allowance=allowance, closed_in_silence_of_rest_itself=strict
         )
+        untouched = self._untouched_floor(rest + allowance, judged_rest, allowance)
+        if untouched is not None:
+            self.details["closed_in_silence_floor"] = untouched
         frames = int((silent & self.known).sum())
         return share, frames, int(silent.sum()) - frames
+
+    def _untouched_floor(self, closed_below: float, judged_rest: float, allowance: float) -> float | None:
+        """Share of the source frames with closed lips that the judge calls open; None where they are too few."""
+        tracked, judged = (_opening(points)[self.known] for points in (self.tracked, self.source))
+        closed = tracked <= closed_below
+        return f.share_open(judged[closed], judged_rest, allowance) if closed.sum() >= LEAST_CLOSED else None
 
     def _closed_bias(self) -> float:
         """How much wider the judge reads closed mouths than the tracker, on source frames."""

@@ -253,3 +253,26 @@ def test_openings_over_time_are_given_to_be_drawn(stage: Any) -> None:
     assert series["filmed"] == [0.3, 0.3, None, 0.3] and series["shown"] == [0.5, 0.5, None, 0.5]
     assert series["target"] == [0.5, 0.5, None, 0.5]  # 0.4, and 0.1 that the judge reads wider than the tracker
     assert set(Collector(None).openings()) == {"seconds"}
+
+
+def floor_of(stage: Any, closed: int, misread: int) -> Report:
+    """A run of 100 frames; the filmed mouth is closed in the first `closed`, and misread as open in `misread` more."""
+    judge = stage.judge()
+    collector = Collector(judge, rest_opening=0.02)
+    for index, frame in enumerate(stage.run_of(100, lambda index, rgb: brighter(rgb, 1))):
+        second = index / 25
+        filmed = stage.face(0.02 if index < closed else 0.15)
+        judge.knows(frame.source, stage.face(0.09) if index < misread else filmed, SAME)
+        judge.knows(frame.frame, stage.face(asked(second)), SAME)
+        target = stage.face(asked(second) if second < 2 else 0.02)
+        collector.add(replace(frame, target=target, tracked=filmed, speaking=float(second < 2)))
+    return collector.finish()
+
+
+def test_the_judge_s_floor_is_how_often_it_takes_closed_lips_for_open(stage: Any) -> None:
+    assert floor_of(stage, 40, 0).details["closed_in_silence_floor"] == 0
+    assert floor_of(stage, 40, 10).details["closed_in_silence_floor"] == pytest.approx(0.25)
+
+
+def test_without_closed_lips_in_the_clip_no_floor_is_told(stage: Any) -> None:
+    assert "closed_in_silence_floor" not in floor_of(stage, 9, 2).details
