@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.live_events import Notes
+from bench.live_events import Notes, until
 from bench.live_figures import percentiles
 from bench.live_sessions import BY_WHIP, session_of
 from streaming.engines import LocalEngine
@@ -18,6 +18,7 @@ from streaming.live.sources import SourceSpec, VoiceSpec
 
 _LOOK_S: Final = 0.05
 _AFTER_S: Final = 10.0
+_FIRST_EDIT_S: Final = 120.0
 
 
 async def enrolment(seconds: float) -> dict[str, Any]:
@@ -32,7 +33,9 @@ async def enrolment(seconds: float) -> dict[str, Any]:
             phases = await _watched(session, late)
             learnt = loop.time()
             stats = session.as_dict()["stats"]
-            await asyncio.sleep(_AFTER_S + stats["delay_ms"] / 1000)
+            await until(lambda: any(why == "edited" for _, why in notes.seen), _FIRST_EDIT_S)
+            await asyncio.sleep(_AFTER_S)
+            after = session.as_dict()["stats"]
             enrolled = session.as_dict()["enrolment"]
     media = np.asarray([at for at, why in notes.seen if why == "enrolling"])
     edited = [at for at, why in notes.seen if why == "edited"]
@@ -48,6 +51,9 @@ async def enrolment(seconds: float) -> dict[str, Any]:
         "event_loop_late_ms": percentiles(np.asarray(late) * 1000),
         "last_untouched_to_first_edited_ms": round((edited[0] - media[-1]) * 1000) if edited else None,
         "edited_after": len(edited),
+        "passed_through": after["passed_through"],
+        "delay_ms": after["delay_ms"],
+        "edit_ms_p50": after["edit_ms_p50"],
     }
 
 

@@ -57,7 +57,7 @@ async def _viewers_come_and_go() -> dict[str, Any]:
             async with AsyncExitStack() as vanishing:
                 await (await vanishing.enter_async_context(watching(url, via=relay))).seen(25)
                 relay.loss, gone = 1.0, loop.time()
-                forgotten = await _until(lambda: len(session.viewers) == 1)
+                forgotten = await until(lambda: len(session.viewers) == 1, _FORGET_S)
                 ended = loop.time()
                 relay.loss = 0.0
         await peer.close()
@@ -185,12 +185,12 @@ def longest_ms(got: Received, begin: float, end: float) -> int:
     return round(float(np.diff(times).max()) * 1000)
 
 
-async def _until(holds: Callable[[], bool]) -> bool:
-    """Wait until something holds; False: it did not within a minute."""
+async def until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something holds; False: it did not in this time."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
     while not holds():
-        if loop.time() - begin > _FORGET_S:
+        if loop.time() - begin > seconds:
             return False
         await asyncio.sleep(0.1)
     return True

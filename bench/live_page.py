@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from bench.live_events import until
 from bench.live_figures import percentiles
 from bench.live_sessions import BY_WHIP, PROFILE, devices, publish, session_of
 from bench.marking import MarkingEngine
@@ -53,7 +54,8 @@ async def page(seconds: float) -> dict[str, Any]:
             codes = await shown.evaluate("window.timecodes")
             pictures = await shown.evaluate("performance.now()")
             killed = asyncio.get_running_loop().time()
-        forgotten = await _forgotten(session.viewers, killed)
+        forgotten = await until(lambda: not session.viewers, _PATIENCE_S)
+        forgotten_s = round(asyncio.get_running_loop().time() - killed, 1) if forgotten else None
         stats = session.as_dict()["stats"]
         await peer.close()
     delays = np.asarray([(at - offset_ms - code) for code, at in codes], np.float64)
@@ -64,7 +66,7 @@ async def page(seconds: float) -> dict[str, Any]:
         "capture_to_page_ms": percentiles(delays),
         "of_that_beyond_the_delay_ms": percentiles(delays - stats["delay_ms"]),
         "page_open_ms": round(pictures),
-        "closed_browser_forgotten_after_s": forgotten,
+        "closed_browser_forgotten_after_s": forgotten_s,
     }
 
 
@@ -117,13 +119,3 @@ async def drawn(shown: "Page", more: int) -> None:
 def root_of(url: str) -> str:
     """The page's address from a session's."""
     return url.partition("api/")[0]
-
-
-async def _forgotten(viewers: dict[str, Any], since: float) -> float | None:
-    """Seconds until the server has forgotten its viewers; None: not within a minute."""
-    loop = asyncio.get_running_loop()
-    while viewers:
-        if loop.time() - since > 60:
-            return None
-        await asyncio.sleep(0.1)
-    return round(loop.time() - since, 1)
