@@ -1,0 +1,96 @@
+"""Compiled packages: equal to the graph, kept and found again, made again when damaged, honest about arguments."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from kernels.backends import aoti
+from kernels.backends.aoti import check_arguments, compiled, compiler, is_cached, package_name
+from kernels.errors import ArgumentMismatch, BackendUnavailable
+from kernels.flat import FlatGraph, trace
+
+
+def graph(factor: float = 2.0) -> FlatGraph:
+    weight = torch.full((4, 3), factor)
+    return trace(lambda x: (x @ weight).tanh() + 1.0, (torch.zeros(2, 4),))
+
+
+def x() -> Tensor:
+    return torch.linspace(-1, 1, 8).reshape(2, 4)
+
+
+@pytest.fixture
+def _has_compiler() -> None:
+    try:
+        compiler()
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_has_compiler")
+def test_a_package_is_made_kept_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One build each: the first call, and after damage."""
+    first = compiled(graph(), tmp_path)
+    assert first.compile_s > 0
+    torch.testing.assert_close(first(x())[0], graph()(x())[0])
+    again = compiled(graph(), tmp_path)
+    assert again.compile_s == 0 and again.package == first.package
+    other = compiled(graph(3.0), tmp_path)
+    assert other.compile_s == 0, "other weights are other constants, not another package"
+    torch.testing.assert_close(other(x())[0], graph(3.0)(x())[0])
+    torch.testing.assert_close(again(x())[0], graph()(x())[0])
+    first.package.write_bytes(first.package.read_bytes()[:-100])
+    assert not is_cached(graph(), tmp_path)
+    with caplog.at_level(logging.WARNING):
+        mended = compiled(graph(), tmp_path, "render")
+    assert mended.compile_s > 0 and "compiled render" in caplog.text and "damaged" in caplog.text
+    torch.testing.assert_close(mended(x())[0], graph()(x())[0])
+
+
+@pytest.mark.unit
+def test_results_are_refused_for_other_arguments() -> None:
+    examples = (torch.zeros(2, 4),)
+    check_arguments((x(),), examples)
+    for bad, message in (
+        ((torch.zeros(3, 4),), r"input 0 is \(3, 4\) torch.float32 on cpu; expected \(2, 4\)"),
+        ((torch.zeros(2, 4, dtype=torch.float64),), "float64"),
+        ((), "0 inputs, expected 1"),
+    ):
+        with pytest.raises(ArgumentMismatch, match=message):
+            check_arguments(bad, examples)
+
+
+@pytest.mark.unit
+def test_packages_are_named_after_all_that_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = package_name(graph())
+    assert package_name(graph(5.0)) == name
+    assert package_name(trace(lambda x: x + 1, (torch.zeros(2, 4),))) != name
+    with monkeypatch.context() as changed:
+        changed.setattr(torch, "get_num_threads", lambda: 99)
+        assert package_name(graph()) != name
+    with monkeypatch.context() as changed:
+        changed.setattr(torch, "__version__", "0.0")
+        assert package_name(graph()) != name
+    monkeypatch.setattr(aoti, "processor", lambda: "another")
+    assert package_name(graph()) != name
+
+
+@pytest.mark.unit
+def test_without_a_compiler_it_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise BackendUnavailable("AOTInductor needs a C++ compiler")
+
+    monkeypatch.setattr(aoti, "compiler", none)
+    with pytest.raises(BackendUnavailable, match="needs a C[+][+] compiler"):
+        compiled(graph(), tmp_path)
+    assert not list(tmp_path.glob("*.pt2"))
+
+
+@pytest.mark.unit
+def test_a_file_without_its_digest_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / package_name(graph())).write_bytes(b"machine code of somebody else")
+    assert not is_cached(graph(), tmp_path)
