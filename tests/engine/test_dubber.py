@@ -230,7 +230,15 @@ def test_speech_at_another_rate_is_refused(session: Session) -> None:
 
 @pytest.mark.unit
 @pytest.mark.parametrize(
-    "values", [{"effort": -1}, {"effort": 1000}, {"fade_ms": -1.0}, {"intensity": 1.1}, {"emotion": "bored"}]
+    "values",
+    [
+        {"effort": -1},
+        {"effort": 1000},
+        {"fade_ms": -1.0},
+        {"intensity": 1.1},
+        {"emotion": "bored"},
+        {"alignment": "by"},
+    ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, float | str]) -> None:
     """Each names the setting."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ from engine.editing.perceptual import PerceptualLoss
 from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
+from engine.speech.alignment import GeometricAlignment
 from engine.tracking.alignment import crop_from_rgb, transform_points
 from engine.tracking.landmarks import mesh_to_68
 from engine.tracking.mesh import MESH_SIZE
-from engine.tracking.pose import to_head
+from engine.tracking.pose import HeadPose, to_head
 from tests.engine.editing.made_up import neutral_head
 from tests.engine.editing.scripted import (
     Place,
@@ -129,6 +131,28 @@ def test_target_is_the_resting_speaker_when_nothing_is_said(perceptual: Perceptu
     assert np.array_equal(head[MOVED_POINTS], neutral_head()[MOVED_POINTS])
     assert np.array_equal(head[others], seen.head[others])
     assert np.allclose(seen.head, wide, atol=1e-4)
+
+
+def test_another_alignment_places_the_mouth_from_what_the_editor_knows(perceptual: PerceptualLoss) -> None:
+    """It is given the frame's landmarks and pose, the profile's rest face, and the displacement there is room for."""
+    asked: list[tuple[NDArray[np.float64], NDArray[np.float64], HeadPose, NDArray[np.float64]]] = []
+
+    class Lower(GeometricAlignment):
+        def place(
+            self, own: NDArray[np.float64], rest: NDArray[np.float64], pose: HeadPose, displacement: NDArray[Any]
+        ) -> NDArray[np.float64]:
+            asked.append((own, rest, pose, displacement))
+            return super().place(own, rest, pose, displacement) + [0.0, 0.05, 0.0]
+
+    plain = Bench(perceptual)
+    renderer = SpeakerRenderer(true_profile(), painted_generator())
+    editor = FrameEditor(renderer, plain_statistics(), perceptual, plain.mesh, RefineConfig(), Lower())
+    seen = observe(film(np.zeros(8)), tracked(neutral_head()))
+    lower, usual = (each.target_head(seen, displaced(WISH)) for each in (editor, plain.editor))
+    assert np.allclose(lower - usual, [0.0, 0.05, 0.0])
+    own, rest, pose, displacement = asked[0]
+    assert own is seen.head and pose is seen.pose and np.array_equal(rest, renderer.profile.rest_head)
+    assert np.allclose(usual[MOVED_POINTS], (rest + displacement)[MOVED_POINTS])
 
 
 def test_too_wide_a_target_is_scaled_as_a_whole_and_never_beyond_the_profile(perceptual: PerceptualLoss) -> None:
