@@ -14,6 +14,7 @@ from bench.live_figures import offset_of, slope_per_minute, sound_gaps
 from bench.live_sessions import BY_WHIP, publish, session_of
 from bench.marking import MarkingEngine
 from bench.receiver import Received, watching
+from engine.errors import BackendError
 from streaming.server.metrics import resident_bytes
 from streaming.virtual_time import VirtualClock
 
@@ -27,7 +28,11 @@ _RATE: Final = 12
 
 
 async def long(seconds: float) -> dict[str, Any]:
-    """Sync and memory over a long time (aim: 1200 seconds)."""
+    """Sync and memory over a long time (aim: 1200 seconds).
+
+    Raises:
+        BackendError: the viewer was lost; there is nothing to tell of sync then.
+    """
     windows: list[dict[str, Any]] = []
     across = np.tile(np.linspace(60, 180, _SIZE[1], dtype=np.uint8), (_SIZE[0], 1))
     async with session_of(MarkingEngine(5.0), BY_WHIP, wait=False) as (session, url):
@@ -43,6 +48,8 @@ async def long(seconds: float) -> dict[str, Any]:
                 at = loop.time()
                 await asyncio.sleep(WINDOW_S)
                 windows.append(figures_of(got, (loop.time() - begin) / 60, loop.time() - at))
+                if windows[-1]["pictures_per_second"] == 0:
+                    raise BackendError(f"the viewer saw nothing for {WINDOW_S:.0f} s: its connection was lost")
         stats = session.as_dict()["stats"]
         await peer.close()
     offsets = [w["av_offset_ms"] for w in windows if w["av_offset_ms"] is not None]

@@ -5,11 +5,20 @@ from importlib import metadata
 
 import pytest
 from aioice import ice
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, codecs
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSessionDescription, codecs
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcdtlstransport import RTCCertificate
 from aiortc.rtcrtpreceiver import NackGenerator
-from aiortc.rtp import RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPacket, RtcpRtpfbPacket, RtpPacket, pack_remb_fci
+from aiortc.rtp import (
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSenderInfo,
+    RtcpSrPacket,
+    RtpPacket,
+    pack_remb_fci,
+)
 
 from bench.receiver import connected
 from engine.errors import BackendError
@@ -209,6 +218,28 @@ def test_what_viewers_report_reaches_us() -> None:
     assert loss == aiortc_compat.LinkReport(lost=0.25)
     assert estimate.most_bits == pytest.approx(800_000, rel=0.01)
     assert missing == aiortc_compat.LinkReport(asked_again=2)
+
+
+def test_the_senders_clock_at_the_first_frame_is_told_by_its_reports() -> None:
+    async def main() -> list[float]:
+        receiver = RTCRtpReceiver("video", Transport())  # type: ignore[arg-type]
+        told: list[float] = []
+        aiortc_compat.on_sender_report(receiver, 90000, told.append)
+        mapper = getattr(receiver, "_RTCRtpReceiver__timestamp_mapper")  # noqa: B009
+
+        async def report(seconds: float, ticks: int, packets: int = 1) -> None:
+            """The sender says: at so many seconds of my clock I sent the picture of these ticks."""
+            info = RtcpSenderInfo(round(seconds * 2**32), ticks % 2**32, packets, 1000)
+            await receiver._handle_rtcp_packet(RtcpSrPacket(ssrc=5, sender_info=info))
+
+        await report(100.0, 0)
+        mapper.map(2**32 - 45000)
+        await report(100.0, 45000)
+        await report(103.0, 45000 + 2 * 90000)
+        await report(101.0, 0, packets=0)
+        return told
+
+    assert asyncio.run(main()) == pytest.approx([99.0, 100.0])
 
 
 class Transport:
