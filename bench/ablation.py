@@ -149,6 +149,8 @@ class Ablation:
     """Reads landmarks and identity."""
     make: Maker
     """Makes the engine of each variant."""
+    keep_older: bool = False
+    """Whether reports that another version of the code has measured are kept."""
 
     def run(self, ways: Sequence[Variant], tell: Callable[[str], object]) -> dict[str, Any]:
         """Measures every pair in every way; gives what `ablation.json` holds."""
@@ -167,7 +169,9 @@ class Ablation:
     def _bench(self, way: Variant) -> Bench:
         profiles = self.folders.profiles if way.tuning is None else self.folders.profiles / way.folder
         folders = Folders(profiles, self.folders.out / way.folder, None)
-        return Bench(self.make(way), self.judge, replace(self.options, effort=way.effort), folders)
+        bench = Bench(self.make(way), self.judge, replace(self.options, effort=way.effort), folders)
+        bench.keep_older = self.keep_older
+        return bench
 
 
 def _kept(report: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +240,7 @@ def main(arguments: list[str]) -> int:
         raise BadInputError(f"--term-effort: got {args.term_effort}, expected 2 or more: less has no W+ steps")
     options = Options(args.quality, None, args.start, args.duration)
     folders = Folders(args.profiles, args.out, None)
-    measured = Ablation(pairs_of(*found(args)), folders, options, NetJudge(), VariantEngine)
+    measured = Ablation(pairs_of(*found(args)), folders, options, NetJudge(), VariantEngine, args.keep_older)
     result = measured.run(variants(args.efforts, args.term_effort, args.fit), sys.stdout.write)
     sys.stdout.write(figures_table(result["rows"]) + "\n" + stages_table(result["rows"]))
     return 1 if any("missing" in row for row in result["rows"]) else 0

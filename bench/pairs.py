@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--start", type=float, default=0.0, help="seconds into the clip")
     parser.add_argument("--duration", type=float, help="seconds of the clip")
+    parser.add_argument(
+        "--keep-older", action="store_true", help="do not repeat what another version of the code measured"
+    )
 
 
 def found(args: argparse.Namespace) -> tuple[list[Path], list[Path | None]]:

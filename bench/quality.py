@@ -295,9 +295,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--syncnet", type=Path, metavar="FILE", help="SyncNet's weights (syncnet_v2.model): LSE-C, LSE-D"
     )
-    parser.add_argument(
-        "--keep-older", action="store_true", help="do not repeat what another version of the code measured"
-    )
     parser.add_argument("--time-limit", type=float, help="seconds after which no further pair is begun")
     return parser
 

@@ -188,6 +188,22 @@ def test_a_measurement_that_is_broken_off_is_taken_up_again(tmp_path: Path) -> N
     assert sum(engine.enrolled for _, engine in engines) == 1
 
 
+def test_what_older_code_measured_is_kept_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = (make_clip(tmp_path / "grey.mp4"), make_speech(tmp_path / "noise.wav"))
+    engines: list[FakeEngine] = []
+
+    def make(way: Variant) -> FakeEngine:
+        engines.append(FakeEngine())
+        return engines[-1]
+
+    way = variants((1,), 4, fit=False)[:1]
+    measured(tmp_path, [pair], make).run(way, print_nothing)
+    monkeypatch.setattr("bench.quality.code_digest", lambda: "changed")
+    replace(measured(tmp_path, [pair], make), keep_older=True).run(way, print_nothing)
+    measured(tmp_path, [pair], make).run(way, print_nothing)
+    assert [len(engine.sessions) for engine in engines] == [1, 0, 1]
+
+
 def print_nothing(text: str) -> None:
     assert text
 
