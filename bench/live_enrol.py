@@ -36,12 +36,12 @@ async def enrolment(seconds: float) -> dict[str, Any]:
             await until(lambda: any(why == "edited" for _, why in notes.seen), _FIRST_EDIT_S)
             await asyncio.sleep(_AFTER_S)
             after = session.as_dict()["stats"]
-            enrolled = session.as_dict()["enrolment"]
+            enrolled, error = session.as_dict()["enrolment"], session.error
     media = np.asarray([at for at, why in notes.seen if why == "enrolling"])
     edited = [at for at, why in notes.seen if why == "edited"]
     return {
         "quality": spec.quality,
-        "problem": enrolled["problem"],
+        "problem": enrolled["problem"] or error,
         "pictures_learnt_from": enrolled["pictures"],
         "seconds_in_all": round(learnt - begun, 1),
         "seconds_of_phases": phases,

@@ -39,7 +39,7 @@ class Received:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something came or ended."""
 
-    async def when(self, holds: Callable[[], bool], seconds: float = 30) -> None:
+    async def when(self, holds: Callable[[], bool], seconds: float = 90) -> None:
         """Wait until something holds."""
         async with asyncio.timeout(seconds):
             while not holds():
