@@ -120,6 +120,7 @@ def plain_works(generator: MobileStyleGAN, code: Tensor) -> dict[str, Callable[[
     """Full pictures by single operations, without kernels that save passes over memory."""
 
     def synthesis(w: Tensor) -> Tensor:
+        """W+ [1,R,512] -> [1,3,1024,1024]."""
         with tracing():
             return generator.synthesis(w)
 

@@ -111,6 +111,7 @@ def rotations(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
     one, zero = np.ones_like(yaw), np.zeros_like(yaw)
 
     def matrix(*rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Nine numbers of [B] to [B,3,3], row by row."""
         return np.stack(rows, axis=1).reshape(-1, 3, 3)
 
     cos, sin = np.cos(pitch), np.sin(pitch)
