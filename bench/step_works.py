@@ -151,6 +151,7 @@ def _plain(generator: Generator, whole: Region, w: Tensor, effort: int) -> Work:
     """Whole pictures by single operations, as a program without any of this would run them."""
 
     def synthesis(code: Tensor) -> Tensor:
+        """Code [R,D] -> the whole picture."""
         with tracing():
             return generator.synthesis(code[None])
 

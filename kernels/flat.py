@@ -75,6 +75,7 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor], portable: bo
     """
 
     def flattened(*inputs: Tensor) -> tuple[Tensor, ...]:
+        """The function on tensors alone."""
         found = function(*inputs)
         return found if isinstance(found, tuple) else (found,)
 
@@ -113,6 +114,7 @@ def split(graph: FlatGraph, still: Sequence[int]) -> tuple[FlatGraph, Callable[[
     tail = _remainder(graph.module, [places[i] for i in others], frontier)
 
     def second(results: tuple[Tensor, ...]) -> FlatGraph:
+        """The part that is left, with the first part's results as constants."""
         return FlatGraph(tail, results, tuple(graph.examples[i] for i in others))
 
     return first, second

@@ -43,6 +43,7 @@ def lowered(graph: FlatGraph, lowering: Lowering) -> Callable[..., tuple[Tensor,
     module = _with_orders_moved(graph) if lowering.order else graph.module
 
     def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+        """The lowered graph on the same inputs."""
         return cast(tuple[Tensor, ...], _Interpreter(module, lowering).run(*inputs, *graph.constants))
 
     return run
@@ -203,6 +204,7 @@ def _moved(graph: fx.Graph, node: fx.Node, order: fx.Node) -> fx.Node:
     """The node's value with its channels in `order`, weights being put into that order instead."""
 
     def ordered(value: Any, axis: int) -> Any:
+        """The value with its bands in the order that the transform reads."""
         return graph.call_function(aten.index_select.default, (value, axis, order))
 
     with graph.inserting_before(node.next):

@@ -82,6 +82,7 @@ def optimisation_step(objective: Objective, config: AdamConfig) -> Step:
     """
 
     def step(z: Tensor, m: Tensor, v: Tensor, power1: Tensor, power2: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
+        """One Adam step: state and data to the new state and the loss."""
         leaf = z.detach().requires_grad_(True)
         with torch.enable_grad():
             loss, *extra = objective(leaf, *data)

@@ -84,17 +84,20 @@ def _candidates(graph: FlatGraph, folder: Path, half: bool, may_compile: bool) -
     """What may run the graph besides the reference; with `half` in bfloat16, float32 only where that is there too."""
 
     def packaged(half: bool) -> Runner:
+        """The region from a compiled package, in bfloat16 or not."""
         fast = lower(graph, Lowering(half=half))
         if not may_compile and not is_cached(fast, folder):
             raise BackendUnavailable("not compiled on this machine yet; `livedub enroll` does it, once")
         return compiled(fast, folder, "region render")
 
     def captured() -> Runner:
+        """The region from a captured CUDA graph."""
         if not torch.cuda.is_available():
             raise BackendUnavailable("no CUDA device answers here")
         return GraphedFunction(lower(graph, Lowering()), name="region render")
 
     def engine() -> Runner:
+        """The region from a TensorRT engine."""
         raise BackendUnavailable("TensorRT engines can be built here, but dubs do not run them yet")
 
     found: dict[str, Callable[[], Runner]] = {"aoti bf16": lambda: packaged(True)} if half else {}

@@ -93,6 +93,7 @@ def rendered(generator: Generator, region: Region) -> Function:
     """W [R,D] -> the region's pixels [1,3,h,w]."""
 
     def render(w: Tensor) -> tuple[Tensor, ...]:
+        """Code [R,D] -> (pixels [1,3,h,w],)."""
         return (generator.region(w[None], region),)
 
     return render
@@ -112,6 +113,7 @@ def predicted(generator: Generator, region: Region, base: Tensor, slopes: Tensor
     """
 
     def predict(features: Tensor) -> tuple[Tensor, ...]:
+        """Features [F] -> what effort 0 shows."""
         rows = [base[None, row] + torch.mm(features, slopes[:, row]) for row in range(base.shape[0])]
         w = torch.stack(rows, 1)
         return w[0], generator.region(w, region)
@@ -123,6 +125,7 @@ def measured(mesh: MeshNet) -> Function:
     """Region's pixels [1,3,h,w] and a `View` -> landmarks [68,3] px of the frame with the region laid over."""
 
     def measure(picture: Tensor, *view: Tensor) -> tuple[Tensor, ...]:
+        """Pixels of the region -> landmarks that the mesh reads."""
         return (points_of(mesh, picture, View(*view))[0],)
 
     return measure
@@ -143,6 +146,7 @@ def goal_of(perceptual: PerceptualLoss) -> Function:
     """Predicted picture [1,3,h,w] -> the features that a W+ step compares with."""
 
     def goal(picture: Tensor) -> tuple[Tensor, ...]:
+        """Features of the predicted picture."""
         return tuple(perceptual.goal(functional.avg_pool2d(picture, 4)))
 
     return goal
@@ -168,6 +172,7 @@ def wplus_step(
     """
 
     def loss(offset: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
+        """What a W+ step makes small, at an offset [R,K]."""
         step, view, goal = StepData(*data[:6]), View(*data[6:11]), list(data[11:])
         picture = render(step.w + offset @ statistics.basis)
         problem = RefineProblem(

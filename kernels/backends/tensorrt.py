@@ -36,6 +36,7 @@ class _Baked(nn.Module):
             self.register_buffer(name, value)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Runs the graph."""
         return tuple(self.graph(*inputs, *(self.get_buffer(name) for name in self._names)))
 
 

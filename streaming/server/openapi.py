@@ -1,7 +1,7 @@
 """The API in OpenAPI 3.1."""
 
 from importlib import metadata
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from streaming.engines import Features, Quality
 from streaming.live.config import State
@@ -64,6 +64,15 @@ def description(features: Features) -> dict[str, Any]:
             "/healthz": {"get": _call("Whether the server answers", {"200": "ok"})},
         },
     }  # fmt: skip
+
+
+_ERROR: Final = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {"type": "object", "properties": {"kind": {"type": "string"}, "message": {"type": "string"}}}
+    },
+}
 
 
 def _schemas(features: Features) -> dict[str, Any]:
@@ -137,16 +146,7 @@ def _schemas(features: Features) -> dict[str, Any]:
                 "stats": {"type": ["object", "null"]},
             },
         },
-        "Error": {
-            "type": "object",
-            "required": ["error"],
-            "properties": {
-                "error": {
-                    "type": "object",
-                    "properties": {"kind": {"type": "string"}, "message": {"type": "string"}},
-                }
-            },
-        },
+        "Error": _ERROR,
     }
 
 

@@ -1,6 +1,7 @@
 """ONNX files that onnxruntime agrees with, and engines really built, without a GPU."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,8 @@ def test_generations_that_cannot_be_built_for_and_files_that_are_none_are_refuse
 
 
 @pytest.mark.unit
-@pytest.mark.skipif(HAS_TENSORRT, reason="TensorRT-RTX is installed")
-def test_without_tensorrt_the_extra_is_named(tmp_path: Path) -> None:
+def test_without_tensorrt_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(BackendUnavailable, match=r"install livedub\[tensorrt-rtx\]"):
         build_engine(tmp_path / "any.onnx", tmp_path, "SM89")
