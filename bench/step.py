@@ -163,11 +163,16 @@ def with_ratios(rows: Sequence[dict[str, Any]], ceilings: Mapping[str, float]) -
 
 
 def speedup(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Best ratio to plain of each generator's render and step."""
+    """Best ratio to plain of each generator's render and step.
+
+    Ratios of one precision stand apart from those of another: the reference computes in float32, and gradients in
+    bfloat16 are not the same gradients.
+    """
     found: dict[str, float] = {}
     for row in rows:
         if "speedup" in row:
             work = f"{row['generator']} {'render' if row['effort'] == 0 else 'step'}"
+            work += " in bfloat16" if row["half"] else ""
             found[work] = max(found.get(work, 0.0), row["speedup"])
     return found
 

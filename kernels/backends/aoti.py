@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import platform
+import subprocess
 import tempfile
 import time
 import warnings
@@ -166,7 +167,7 @@ def _build(graph: FlatGraph, path: Path, options: dict[str, Any]) -> None:
         program = torch.export.export(graph.module, (*graph.examples, *graph.constants))
         try:
             torch._inductor.aoti_compile_and_package(program, package_path=str(package), inductor_configs=options)
-        except Exception as error:
+        except (RuntimeError, OSError, ValueError, AssertionError, subprocess.SubprocessError) as error:
             raise BackendUnavailable(
                 f"AOTInductor could not compile the graph: {type(error).__name__}: {str(error)[:400]}. Is the C++ "
                 f"compiler ({compiler()}) whole? Use the eager backend, or mend it"

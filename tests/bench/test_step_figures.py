@@ -45,7 +45,7 @@ def test_ratios_are_to_the_plain_variant_and_the_right_ceiling() -> None:
     assert found[2]["speedup_cpu"] == 20.0
     assert found[1]["share_of_peak"] == 0.25, "10 GFLOP in 0.4 s of 100 GFLOP/s"
     assert found[2]["share_of_peak"] == 0.5, "10 GFLOP in 0.1 s of 200 GFLOP/s"
-    assert bench.speedup(found) == {"default step": 20.0}
+    assert bench.speedup(found) == {"default step": 5.0, "default step in bfloat16": 20.0}
 
 
 def test_without_the_plain_variant_there_is_no_ratio() -> None:

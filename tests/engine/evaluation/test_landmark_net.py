@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -117,9 +118,14 @@ def test_padding_keeps_the_size_or_halves_it(side: int, stride: int) -> None:
 
 
 @pytest.mark.slow
-def test_real_weights_fill_the_network(weights: Callable[[str], Path]) -> None:
+def test_what_real_weights_read_moves_with_the_picture(weights: Callable[[str], Path], data_dir: Path) -> None:
+    """A face 3 px further right and 2 px lower is read there; its eyes lie above its mouth, its chin below."""
     net = LandmarkNet(read_manifest(weights("faceapi-68"), weights("faceapi-68-manifest")))
-    grey = net(torch.full((1, 3, INPUT_PX, INPUT_PX), 128.0))[0]
-    assert 0 < float(grey.min()) and float(grey.max()) < INPUT_PX
-    eyes, mouth = grey[36:48, 1].mean(), grey[48:68, 1].mean()
-    assert float(mouth - eyes) > 15
+    with av.open(str(data_dir / "faces" / "london_003_neutral.jpg"), "r") as container:
+        [frame] = container.decode(video=0)
+    whole = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].float()
+    small = functional.interpolate(whole, size=(180, 180), mode="area")
+    here, moved = (net(small[:, :, y : y + INPUT_PX, x : x + INPUT_PX])[0] for y, x in ((40, 34), (38, 31)))
+    assert torch.allclose((moved - here).mean(0), torch.tensor([3.0, 2.0]), atol=1.0)
+    assert float(here[36:48, 1].max()) < float(here[48:68, 1].min()) < float(here[57, 1]) < float(here[8, 1])
+    assert float(here[36, 0]) < float(here[45, 0])
