@@ -28,7 +28,7 @@ from bench.pairs import add_arguments, found, name_of, own_sound
 from bench.report import quality_table
 from engine import weights
 from engine.errors import BadInputError, LivedubError
-from engine.evaluation import JUDGES, Collector, Judge, StripMaker, code_digest, draw_strip, peak_memory_mb, png
+from engine.evaluation import JUDGES, Collector, Judge, StripMaker, code_digest, draw_strip, peak_memory_mb, png, witness_for
 from engine.evaluation.likeness import LearntDistance
 from engine.evaluation.lse import LipSync
 from engine.evaluation.reconstruction import Distance, Reconstruction
@@ -83,6 +83,8 @@ class Bench:
     clock: Clock = time.perf_counter
     distance: Distance | None = None
     syncnet: SyncNet | None = None
+    witness: Judge | None = None
+    """A judge of another kind: where both see an open mouth in silence it is open."""
     keep_older: bool = False
     """Whether reports that another version of the code has measured are kept."""
 
@@ -105,6 +107,7 @@ class Bench:
         profile, enrolled_s, digest = self._profile(clip)
         run = {"clip": clip.stem, "speech": name_of(speech), "profile": digest, **asdict(self.options)}
         run |= {} if self.judge is None else {"judge": self.judge.name}
+        run |= {} if self.witness is None else {"witness": self.witness.name}
         run |= {} if self.syncnet is None else {"syncnet": self.syncnet.name}
         path = self.folders.out / f"{clip.stem}__{name_of(speech)}.json"
         if (known := self._known(path, "run", run)) is not None:
@@ -137,7 +140,7 @@ class Bench:
         info = probe_video(clip)
         sound = own_sound(clip, self.options.start) if speech is None else read_sound(speech)
         timeline = Timeline.plan(info, self.options.start, self.options.duration, sound.duration, False)
-        collector = Collector(self.judge, rest_opening=profile.rest_opening)
+        collector = Collector(self.judge, witness=self.witness, rest_opening=profile.rest_opening)
         likeness = Reconstruction(self.judge, self.distance)
         strip, material = StripMaker(judge=self.judge), Material()
         sync = None if self.syncnet is None else LipSync(self.syncnet)
@@ -282,6 +285,10 @@ def _progress(what: str, done: int, total: int) -> None:
     sys.stderr.write(f"\r{what} {done}/{total}   " + ("\n" if 0 < total <= done else ""))
 
 
+def _warn(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench quality", description=__doc__)
     add_arguments(parser)
@@ -313,7 +320,9 @@ def main(arguments: list[str]) -> int:
     folders = Folders(args.profiles, args.out, args.strips)
     syncnet = None if args.syncnet is None else SyncNet.read(args.syncnet)
     distance = LearntDistance(weights.path("stlpips-alex")) if None in speeches else None
-    bench = Bench(LocalEngine(), JUDGES[args.judge](), options, folders, distance=distance, syncnet=syncnet)
+    judge = JUDGES[args.judge]()
+    bench = Bench(LocalEngine(), judge, options, folders, distance=distance, syncnet=syncnet)
+    bench.witness = witness_for(judge, _warn)
     bench.keep_older = args.keep_older
     begun = bench.clock()
     reports: list[dict[str, Any]] = []

@@ -3,7 +3,7 @@
 from engine.evaluation.collector import Collector, EditedFrameLike
 from engine.evaluation.figures import NotMeasured
 from engine.evaluation.frames import MeasuredFrame
-from engine.evaluation.judges import JUDGES, DlibJudge, Judge, NetJudge, best_judge
+from engine.evaluation.judges import JUDGES, DlibJudge, Judge, NetJudge, best_judge, witness_for
 from engine.evaluation.machine import code_digest, describe_machine, peak_memory_mb, versions
 from engine.evaluation.report import FIGURES, GOALS, Report, goal_text, reached
 from engine.evaluation.strips import StripMaker, draw_strip, png
@@ -30,4 +30,5 @@ __all__ = [
     "png",
     "reached",
     "versions",
+    "witness_for",
 ]

@@ -77,12 +77,19 @@ class Collector:
     """Measures a run while it goes: `add` every frame, then `finish`."""
 
     def __init__(
-        self, judge: Judge | None = None, *, rest_opening: float | None = None, identity_every: int = IDENTITY_EVERY
+        self,
+        judge: Judge | None = None,
+        *,
+        witness: Judge | None = None,
+        rest_opening: float | None = None,
+        identity_every: int = IDENTITY_EVERY,
     ) -> None:
         """Begins a run.
 
         Args:
             judge: reads landmarks and identity; without one those figures are not measured.
+            witness: a judge of another kind: a mouth counts as open in silence only where both say so; where
+                the witness cannot read a frame, the judge alone decides.
             rest_opening: the speaker's inner-lip opening at rest in the tracker's convention, inter-ocular distances
                 (from the profile); by default the median of the targets of silent frames.
             identity_every: of so many edited frames the first two are described (a distance each, and one pair of
@@ -91,6 +98,7 @@ class Collector:
         if identity_every < 1:
             raise ShapeError(f"identity_every: got {identity_every}, expected at least 1")
         self._judge = judge
+        self._witness = witness
         self._identity_every = identity_every
         self._measured = Measurements(judged=judge is not None, rest_opening=rest_opening)
         self._last_luma: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
@@ -153,7 +161,21 @@ class Collector:
             self._last_descriptors = None
         eyes = f.eye_frame(frame.tracked)
         points = (frame.tracked, frame.target, source, edited)
-        return Reading(*(f.to_eye_frame(p[f.MOUTH], eyes) for p in points))
+        mouths = (f.to_eye_frame(p[f.MOUTH], eyes) for p in points)
+        return Reading(*mouths, witness=self._witnessed(source_rgb, edited_rgb, frame.tracked, eyes))
+
+    def _witnessed(
+        self, source: NDArray[np.uint8], edited: NDArray[np.uint8], tracked: NDArray[np.float32], eyes: NDArray[np.complex128]
+    ) -> tuple[f.Series, f.Series] | None:
+        """The mouths [20,2] of the source and the finished picture to the witness; None where it cannot tell."""
+        if self._witness is None:
+            return None
+        try:
+            own, shown = (self._witness.landmarks(rgb, tracked) for rgb in (source, edited))
+            check_reading(own, tracked)
+        except f.NotMeasured:
+            return None
+        return f.to_eye_frame(own[f.MOUTH], eyes), f.to_eye_frame(shown[f.MOUTH], eyes)
 
     def _leave_out(self, reason: str) -> None:
         self._measured.unread[reason] += 1

@@ -254,5 +254,23 @@ def best_judge(tell: Callable[[str], None]) -> Judge:
         return DlibJudge()
 
 
+def witness_for(judge: Judge, tell: Callable[[str], None]) -> Judge | None:
+    """A judge of another kind than this one, to agree or not; None where its files cannot be had.
+
+    Args:
+        judge: who judges.
+        tell: takes a sentence when there is none.
+
+    Raises:
+        BackendError: dlib is not installed.
+    """
+    other = NetJudge if isinstance(judge, DlibJudge) else DlibJudge
+    try:
+        return other()
+    except WeightsError as error:
+        tell(f"one network alone says whether mouths are closed in silence: {error}")
+        return None
+
+
 JUDGES: Final[Mapping[str, Callable[[], Judge]]] = MappingProxyType({"net": NetJudge, "dlib": DlibJudge})
 """Judges by the names that benchmarks take."""

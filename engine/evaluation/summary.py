@@ -52,6 +52,8 @@ class Reading:
     """The source frame's, by the judge."""
     edited: f.Series
     """The finished frame's, by the judge."""
+    witness: tuple[f.Series, f.Series] | None = None
+    """The source's and the finished frame's, by the witness."""
 
 
 @dataclass
@@ -169,6 +171,8 @@ class _Lips:
     target: f.Series
     source: f.Series
     edited: f.Series
+    witnessed_source: f.Series
+    witnessed: f.Series
     edited_frames: int
     rest_opening: float | None
     details: dict[str, float]
@@ -181,12 +185,15 @@ class _Lips:
         rows = [reading or blank for reading in measured.readings]
         names = ("tracked", "target", "source", "edited")
         stacks = {name: np.array([getattr(row, name) for row in rows]).reshape(-1, 20, 2) for name in names}
+        seen = np.array([row.witness or (unknown, unknown) for row in rows]).reshape(-1, 2, 20, 2)
         return cls(
             times=np.array(measured.times),
             speaking=np.array(measured.speaking),
             edited_frames=measured.edited,
             rest_opening=measured.rest_opening,
             details=details,
+            witnessed_source=seen[:, 0],
+            witnessed=seen[:, 1],
             **stacks,
         )
 
@@ -227,19 +234,20 @@ class _Lips:
         return lag.offset_ms, *self._count(int(self.known.sum()))
 
     def closed_in_silence(self) -> tuple[float, int, int]:
-        """Share of silent frames whose mouth is open.
+        """Share of silent frames whose mouth is open: to the judge and, where there is one, to the witness as well.
 
         Open is more than 10 % of the way from the speaker's rest to wide open (the 95th percentile of the targets
-        while speaking). Rest is the profile's, else the median target of the silent frames, moved by how the judge
+        while speaking). Rest is the profile's, else the median target of the silent frames, moved by how a network
         reads closed mouths differently from the tracker: the median difference of their openings over the 20 % of the
-        source frames that are most closed. In the details: the allowance; the share that is more than 10 % of the
-        rest opening itself above it, which is mostly finer than the judge can read; and the judge's floor, the share
-        of untouched source frames that the tracker finds closed and the judge calls open by the same rule.
+        source frames that are most closed. One network alone calls up to a third of *filmed* closed lips open by this
+        rule (a beard, dark lips), so two that err on different faces have to agree. In the details: each one's own
+        share; the judge's share at 10 % of the rest opening itself, which is mostly finer than it can read; and the
+        floors, the shares of untouched source frames that the tracker finds closed and that count as open.
         """
         silent = f.silent_frames(self.times, self.speaking)
         if not (silent & self.known).any():
             raise f.NotMeasured(f"no edited frame is silent {f.SILENCE_AFTER_S} s after speech ends")
-        target, edited = _opening(self.target), _opening(self.edited)
+        target = _opening(self.target)
         spoken = target[self.known & (self.speaking >= f.ENDED_BELOW)]
         if not len(spoken):
             raise f.NotMeasured("nobody speaks in this run: the speaker's opening range is not known")
@@ -247,29 +255,48 @@ class _Lips:
         allowance = ALLOWANCE * (float(np.percentile(spoken, WIDE_PERCENTILE)) - rest)
         if allowance <= 0:
             raise f.NotMeasured("the targets while speaking are no wider open than rest")
-        judged_rest = max(0.0, rest + self._closed_bias())
-        share = f.share_open(edited[silent], judged_rest, allowance)
-        strict = f.share_open(edited[silent], judged_rest, ALLOWANCE * judged_rest)
+        unread = int((silent & ~self.known).sum())
+        silent &= self.known
+        judged = _Closure.of(self.tracked, self.source, self.edited, rest)
+        opened, floor = judged.opened(allowance)
+        strict = judged.edited > judged.rest * (1 + ALLOWANCE)
         self.details.update(
-            rest_opening=judged_rest, closed_allowance=allowance, closed_in_silence_of_rest_itself=strict
+            rest_opening=judged.rest,
+            closed_allowance=allowance,
+            closed_in_silence_of_rest_itself=float(strict[silent].mean()),
         )
-        untouched = self._untouched_floor(rest + allowance, judged_rest, allowance)
-        if untouched is not None:
-            self.details["closed_in_silence_floor"] = untouched
-        frames = int((silent & self.known).sum())
-        return share, frames, int(silent.sum()) - frames
+        if (seen := np.isfinite(self.witnessed).all((1, 2)))[silent].any():
+            witness = _Closure.of(self.tracked, self.witnessed_source, self.witnessed, rest).opened(allowance)
+            self.details["closed_in_silence_to_judge"] = float(opened[silent].mean())
+            self.details["closed_in_silence_to_witness"] = float(witness[0][silent & seen].mean())
+            opened, floor = opened & (witness[0] | ~seen), floor & (witness[1] | ~seen)
+        closed = self.known & (_opening(self.tracked) <= rest + allowance)
+        if closed.sum() >= LEAST_CLOSED:
+            self.details["closed_in_silence_floor"] = float(floor[closed].mean())
+        return float(opened[silent].mean()), int(silent.sum()), unread
 
-    def _untouched_floor(self, closed_below: float, judged_rest: float, allowance: float) -> float | None:
-        """Share of the source frames with closed lips that the judge calls open; None where they are too few."""
-        tracked, judged = (_opening(points)[self.known] for points in (self.tracked, self.source))
-        closed = tracked <= closed_below
-        return f.share_open(judged[closed], judged_rest, allowance) if closed.sum() >= LEAST_CLOSED else None
 
-    def _closed_bias(self) -> float:
-        """How much wider the judge reads closed mouths than the tracker, on source frames."""
-        tracked, judged = (_opening(points)[self.known] for points in (self.tracked, self.source))
-        closed = tracked <= np.quantile(tracked, CLOSED_SHARE)
-        return float(np.median(judged[closed] - tracked[closed]))
+@dataclass(frozen=True)
+class _Closure:
+    """One network's openings [T] and what it reads at rest."""
+
+    source: f.Series
+    edited: f.Series
+    rest: float
+
+    @classmethod
+    def of(cls, tracked: f.Series, source: f.Series, edited: f.Series, rest: float) -> "_Closure":
+        """From mouth points [T,20,2]: rest as this network reads it, by the most closed source frames."""
+        openings = [_opening(points) for points in (tracked, source, edited)]
+        known = np.isfinite(openings[0]) & np.isfinite(openings[1])
+        own, read = openings[0][known], openings[1][known]
+        closed = own <= np.quantile(own, CLOSED_SHARE)
+        return cls(openings[1], openings[2], max(0.0, rest + float(np.median(read[closed] - own[closed]))))
+
+    def opened(self, allowance: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which finished and which source frames [T] count as open; False where there is no reading."""
+        limit = self.rest + allowance
+        return self.edited > limit, self.source > limit
 
 
 def _opening(mouth: f.Series) -> f.Series:

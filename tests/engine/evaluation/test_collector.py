@@ -276,3 +276,44 @@ def test_the_judge_s_floor_is_how_often_it_takes_closed_lips_for_open(stage: Any
 
 def test_without_closed_lips_in_the_clip_no_floor_is_told(stage: Any) -> None:
     assert "closed_in_silence_floor" not in floor_of(stage, 9, 2).details
+
+
+def witnessed_run(stage: Any, judge_errs: range, witness_errs: range, unread: range = range(0)) -> Report:
+    """150 frames, speech for four seconds; each network reads closed lips wide open on frames of its own."""
+    judge, witness = stage.judge(), stage.judge()
+    collector = Collector(judge, witness=witness, rest_opening=0.02)
+    for index, frame in enumerate(stage.run_of(150, lambda index, rgb: brighter(rgb, 1))):
+        second = index / 25
+        filmed, wanted = stage.face(0.02 if index < 40 else 0.15), stage.face(asked(second))
+        for network, errs in ((judge, judge_errs), (witness, witness_errs)):
+            judged = network is judge or index not in unread
+            if judged:
+                network.knows(frame.source, stage.face(0.09) if index in errs else filmed, SAME)
+                network.knows(frame.frame, stage.face(0.09) if index in errs else wanted, SAME)
+        collector.add(replace(frame, target=wanted, tracked=filmed, speaking=float(second < 4)))
+    return collector.finish()
+
+
+def test_a_mouth_is_open_in_silence_where_judge_and_witness_agree(stage: Any) -> None:
+    silent = 150 - 108
+    report = witnessed_run(stage, judge_errs=range(110, 120), witness_errs=range(115, 131))
+    assert value(report, "closed_in_silence") == pytest.approx(5 / silent)
+    assert report.details["closed_in_silence_to_judge"] == pytest.approx(10 / silent)
+    assert report.details["closed_in_silence_to_witness"] == pytest.approx(16 / silent)
+
+
+def test_the_floor_of_two_is_where_both_misread_filmed_closed_lips(stage: Any) -> None:
+    report = witnessed_run(stage, judge_errs=range(8), witness_errs=range(6, 12))
+    assert report.details["closed_in_silence_floor"] == pytest.approx(2 / 40)
+
+
+def test_frames_that_the_witness_cannot_read_are_the_judge_s_alone(stage: Any) -> None:
+    report = witnessed_run(stage, judge_errs=range(110, 120), witness_errs=range(0), unread=range(105, 115))
+    assert value(report, "closed_in_silence") == pytest.approx(5 / (150 - 108))
+    assert report.details["closed_in_silence_to_witness"] == 0
+
+
+def test_a_witness_that_reads_nothing_changes_nothing(stage: Any) -> None:
+    report = witnessed_run(stage, judge_errs=range(110, 120), witness_errs=range(0), unread=range(150))
+    assert value(report, "closed_in_silence") == pytest.approx(10 / (150 - 108))
+    assert "closed_in_silence_to_witness" not in report.details

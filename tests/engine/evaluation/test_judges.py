@@ -183,6 +183,35 @@ def test_the_second_choice_of_judges_is_said_aloud(
 
 
 @pytest.mark.unit
+def test_a_witness_is_of_another_kind(
+    scripted: tuple[DlibJudge, ScriptedDlib], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, _ = scripted
+    said: list[str] = []
+    net = object()
+    monkeypatch.setattr(j, "NetJudge", lambda: net)
+    assert j.witness_for(judge, said.append) is net
+    assert said == []
+
+
+@pytest.mark.unit
+def test_a_witness_that_cannot_be_had_is_missed_aloud(
+    scripted: tuple[DlibJudge, ScriptedDlib], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, _ = scripted
+
+    def path(name: str, fetch: bool) -> str:
+        if name.startswith("faceapi"):
+            raise WeightsError("npm is not installed")
+        return name
+
+    monkeypatch.setattr(weight_cache, "path", path)
+    said: list[str] = []
+    assert j.witness_for(judge, said.append) is None
+    assert len(said) == 1 and "one network alone" in said[0] and "npm is not installed" in said[0]
+
+
+@pytest.mark.unit
 def test_a_face_whose_middle_is_outside_is_not_read(scripted: tuple[DlibJudge, ScriptedDlib]) -> None:
     judge, dlib = scripted
     with pytest.raises(NotMeasured, match="outside the picture"):
