@@ -1,6 +1,7 @@
 """What WHIP and WHEP connections have in common: set-up, ICE servers, one answer to one offer, closing."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from aiortc import (
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 
 from engine.errors import BadInputError
+
+log = logging.getLogger(__name__)
 
 _CONNECT_S: Final = 30.0
 """A connection that is not up by then is closed."""
@@ -74,6 +77,9 @@ class Peer:
         """Not yet connected."""
         ice = [RTCIceServer(server.url, server.username, server.credential) for server in servers]
         self.connection: Final = RTCPeerConnection(RTCConfiguration(ice, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        self.relayed: bool | None = None
+        """Whether a TURN server gave an address to be reached at; None: there is none to ask, or it was not asked."""
+        self._turn: Final = tuple(server.url for server in servers if server.url.startswith("turn"))
         self._closed: Callable[[], None] | None = closed
         self._closing: asyncio.Task[None] | None = None
         self._deadline = asyncio.get_running_loop().call_later(_CONNECT_S, self._too_late)
@@ -92,6 +98,9 @@ class Peer:
         """
         if "v=0" not in sdp or "m=" not in sdp:
             raise OfferError("offer: got text that is not SDP; expected an offer that begins with v=0 and has media")
+        for line in ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"):
+            if line not in sdp:
+                raise OfferError(f"offer: has no {line[2:-1]}; expected a complete SDP offer for WebRTC")
         try:
             await self.connection.setRemoteDescription(RTCSessionDescription(without_hidden(sdp), "offer"))
         except (ValueError, IndexError, KeyError, AssertionError, InvalidStateError, InvalidAccessError,
@@ -108,7 +117,16 @@ class Peer:
             await self.connection.setLocalDescription(await self.connection.createAnswer())
         except (ValueError, InvalidStateError, OperationError) as error:
             raise OfferError(f"offer: cannot be answered: {error}. Offer H.264 or VP8 video, Opus sound.") from error
-        return self.connection.localDescription.sdp
+        sdp: str = self.connection.localDescription.sdp
+        if self._turn:
+            self.relayed = " typ relay" in sdp
+        if self.relayed is False:
+            log.warning(
+                "%s gave no address: it does not answer, or its user, password or address is wrong. Who is behind a "
+                "firewall cannot connect.",
+                ", ".join(self._turn),
+            )
+        return sdp
 
     async def aclose(self) -> None:
         """Close the connection; may be called again."""

@@ -104,6 +104,10 @@ class EditStage:
         self._waited_ns = -self._limits.due_after_ns
         self._changed.set()
 
+    def expect(self, effort: int, cost_ns: int) -> None:
+        """What an edit of this effort takes, measured elsewhere; it counts as one edit where none was made yet."""
+        self._costs.setdefault(effort, deque([float(cost_ns)], maxlen=12))
+
     def end_input(self) -> None:
         """No more pictures and voice; those that wait are passed through or skipped as they fall due."""
         self._ended = True

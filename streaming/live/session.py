@@ -53,6 +53,8 @@ class LiveDubSession:
         """WHEP connections."""
         self.enrolment: LiveEnrolment | None = None
         """The face that is being learnt, or was."""
+        self.turn: bool | None = None
+        """Whether a TURN server gave the last connection an address; None: none was asked."""
         self._around = around
         self._pipeline: LivePipeline | None = None
         self._dub: LiveDub | None = None
@@ -192,6 +194,7 @@ class LiveDubSession:
             undo.push_async_callback(viewer.aclose)
             answer = await viewer.connect(sdp)
             undo.pop_all()
+        self.turn = viewer.peer.relayed
         return name, answer
 
     async def publish(self, sdp: str) -> tuple[str, str]:
@@ -208,6 +211,7 @@ class LiveDubSession:
             undo.push_async_callback(publisher.aclose)
             answer = await publisher.connect(sdp)
             undo.pop_all()
+        self.turn = publisher.peer.relayed
         for other_name, other in tuple(self.publishers.items()):
             if other.brings_pictures == publisher.brings_pictures:
                 await other.aclose()
@@ -293,6 +297,7 @@ class LiveDubSession:
             "publishers": len(self.publishers),
             "encoders": {f"{codec} {view}": hub.encoder.name for (codec, view), hub in self._hubs.items()},
             "encoder_kbps": {f"{codec} {view}": hub.rate // 1000 for (codec, view), hub in self._hubs.items()},
+            "turn": self.turn,
             "links": [viewer.as_dict() for viewer in self.viewers.values()],
             "enrolment": None if self.enrolment is None else self.enrolment.as_dict(),
             "network": None if self._network is None else dict(vars(self._network)),
@@ -349,6 +354,7 @@ class LiveDubSession:
         around.known_cost_ms[self._cost_key()] = cost
         if self._pipeline is None:
             await self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
+        self.pipeline.expect(dub, cost)
         self.state = "running"
         if self.enrolment is None:
             self.pipeline.use(dub, resized=self._resized)

@@ -1,0 +1,340 @@
+"""One live session in virtual time: its states, a face learnt on air, sizes that change, failures in plain words."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+import streaming.live.session as session_module
+from engine.errors import BackendError, BadInputError, MediaError
+from engine.media import VideoFrame
+from streaming.clock import MS, NS, LoopClock
+from streaming.engines import DubEngine, OpenedSession, Profile, Quality
+from streaming.ingest.network import Item
+from streaming.live.config import NotReady, SessionConfig, Surroundings
+from streaming.live.enrolment import EnrolSpec
+from streaming.live.learner import Learner, Learnt, NotLearnt
+from streaming.live.media import BLOCK, LivePicture
+from streaming.live.session import LiveDubSession
+from streaming.live.sources import SourceSpec, VoiceSpec
+from streaming.live.speakers import Speakers
+from streaming.virtual_time import run_virtual
+from tests.streaming.fakes import FakeEngine
+from tests.streaming.live.fakes import Recorder, ScriptedWorker, picture
+from tests.streaming.live.test_enrolment import ScriptedLearner
+
+pytestmark = pytest.mark.unit
+
+T = TypeVar("T")
+
+EDIT_MS = 20.0
+
+
+@pytest.fixture(autouse=True)
+def threads_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time does not see other threads: what the session asks of one is done at once."""
+
+    async def at_once(work: Callable[..., T], *args: Any) -> T:
+        """Do it here."""
+        return work(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+
+
+class Studio:
+    """A session with a scripted engine, and a camera at 25 pictures a second."""
+
+    def __init__(self, folder: Path, engine: FakeEngine | None = None, learner: Learner | None = None) -> None:
+        """Nothing runs."""
+        self.profile = folder / "ann.safetensors"
+        self.profile.write_text("full")
+        self.folder = folder
+        self.engine = engine or FakeEngine()
+        self.learner = learner
+        self.around = Surroundings(
+            self.engine, ScriptedWorker(lambda _: EDIT_MS), self._worker, LoopClock(),
+            Speakers({"ann": self.profile}, folder / "kept"), make_learner=self._learner,
+        )  # fmt: skip
+
+    def _worker(self, name: str) -> ScriptedWorker:
+        return ScriptedWorker(lambda _: 50.0 if "learn" in name else 0.0)
+
+    def _learner(self, engine: DubEngine, quality: Quality, place: Path) -> Learner:
+        assert self.learner is not None
+        place.write_text(quality)
+        return self.learner
+
+    def config(self, **more: Any) -> SessionConfig:
+        """A camera, no voice."""
+        return replace(SessionConfig(SourceSpec("whip"), VoiceSpec("none"), self.profile, "ann", delay_ms=400), **more)
+
+    async def film(self, session: LiveDubSession, seconds: float, width: int = 32) -> None:
+        """Give pictures at their times."""
+        clock = self.around.clock
+        for _ in range(round(25 * seconds)):
+            session.take_picture(picture(clock.now() // (40 * MS), width=width))
+            await clock.sleep_until(clock.now() + 40 * MS)
+
+    def run(self, config: SessionConfig, script: Callable[[LiveDubSession], Awaitable[T]]) -> T:
+        """Play a session in virtual time; no task may live on after its end."""
+
+        async def main() -> T:
+            session = LiveDubSession(config, self.around)
+            await session.start()
+            try:
+                return await script(session)
+            finally:
+                await session.aclose()
+                await session.aclose()
+
+        return run_virtual(main())
+
+
+async def noted(studio: Studio, session: LiveDubSession, seconds: float, width: int = 32) -> list[LivePicture]:
+    """Everything that was released while the camera filmed for so long, and until the last of it was out."""
+    notes = Recorder(session.time)
+    session.pipeline.outputs.append(notes)
+    await studio.film(session, seconds, width)
+    await session.time.sleep_until(session.time.now() + 600 * MS)
+    session.pipeline.outputs.remove(notes)
+    return [shown for _, shown in notes.pictures]
+
+
+def test_a_session_waits_loads_and_runs(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+
+    async def script(session: LiveDubSession) -> None:
+        assert session.as_dict()["state"] == "waiting"
+        with pytest.raises(NotReady, match="the session is waiting"):
+            await session.watch("v=0", "edited")
+        session.interrupt()
+        await studio.film(session, 1.0)
+        await session.when_running()
+        await session.when_editing()
+        shown = await noted(studio, session, 2.0)
+        told = session.as_dict()
+        assert (told["state"], told["error"], told["speaker"], told["viewers"]) == ("running", None, "ann", 0)
+        assert told["stats"]["delay_ms"] == 400
+        assert {each.reason for each in shown} == {"edited"}
+        assert len(shown) >= 49
+
+    studio.run(studio.config(), script)
+    assert list(studio.around.known_cost_ms) == ["ann None"]
+
+
+def test_the_delay_is_measured_where_none_is_asked_for_and_known_to_the_next_session(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+
+    async def first(session: LiveDubSession) -> int:
+        await studio.film(session, 1.0)
+        return int(session.as_dict()["stats"]["delay_ms"])
+
+    async def second(session: LiveDubSession) -> int:
+        session.take_picture(picture(10_000))
+        await asyncio.wait_for(session.when_running(), 0.06)
+        return int(session.as_dict()["stats"]["delay_ms"])
+
+    measured = studio.run(studio.config(delay_ms=None), first)
+    studio.around.known_cost_ms["ann None"] = 100.0
+    known = studio.run(studio.config(delay_ms=None), second)
+    assert measured == pytest.approx(420, abs=40)
+    assert known == 740
+
+
+def test_a_source_that_changes_its_size_passes_through_for_a_moment_and_is_edited_again(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+
+    async def script(session: LiveDubSession) -> None:
+        await studio.film(session, 1.0)
+        await noted(studio, session, 1.0)
+        wide = await noted(studio, session, 4.0, width=64)
+        back = await noted(studio, session, 4.0)
+        for shown, width in ((wide, 64), (back, 32)):
+            reasons = [each.reason for each in shown]
+            first = reasons.index("edited")
+            assert first < 25
+            assert set(reasons[:first]) == {"size_changed"}
+            assert set(reasons[first:]) == {"edited"}
+            assert {each.frame.width for each in shown} == {width}
+            assert len(shown) >= 97
+        assert session.as_dict()["error"] is None
+
+    studio.run(studio.config(), script)
+    assert len(studio.engine.live_sessions) == 3
+
+
+def test_a_face_learnt_on_air_is_edited_afterwards_and_known_to_all(tmp_path: Path) -> None:
+    learner = ScriptedLearner([Learnt()])
+    studio = Studio(tmp_path, learner=learner)
+
+    async def script(session: LiveDubSession) -> None:
+        await studio.film(session, 1.0)
+        assert session.is_enrolling
+        with pytest.raises(BadInputError, match="is being learnt"):
+            await session.set_speaker("ann")
+        shown = await noted(studio, session, 6.0)
+        assert shown[0].reason == "enrolling"
+        assert shown[-1].reason == "edited"
+        told = session.as_dict()
+        assert (told["speaker"], told["enrolment"]["phase"], session.is_enrolling) == ("bob", "done", False)
+        await session.set_speaker("ann")
+        assert session.as_dict()["speaker"] == "ann"
+
+    studio.run(studio.config(enrol=EnrolSpec("bob", None, "draft", 1.0)), script)
+    assert studio.around.speakers.names() == ("ann", "bob")
+    assert learner.closed == 1
+
+
+def test_a_face_that_cannot_be_learnt_passes_through_and_the_session_goes_on(tmp_path: Path) -> None:
+    studio = Studio(tmp_path, learner=ScriptedLearner([NotLearnt("nobody to be seen")]))
+
+    async def script(session: LiveDubSession) -> None:
+        await studio.film(session, 6.0)
+        shown = await noted(studio, session, 1.0)
+        assert {each.reason for each in shown} == {"not_enrolled"}
+        told = session.as_dict()
+        assert (told["state"], told["speaker"]) == ("running", "ann")
+        assert "nobody to be seen" in told["enrolment"]["problem"]
+
+    studio.run(studio.config(enrol=EnrolSpec("bob", None, "draft", 1.0)), script)
+    assert studio.around.speakers.names() == ("ann",)
+
+
+class NoEngine(FakeEngine):
+    """Cannot begin a live dub."""
+
+    def live(self, profile: Profile, effort: int | None) -> OpenedSession:
+        raise BackendError("no memory is left.\nClose other programs.")
+
+
+def test_an_engine_that_cannot_begin_fails_the_session_in_one_sentence(tmp_path: Path) -> None:
+    studio = Studio(tmp_path, NoEngine())
+
+    async def script(session: LiveDubSession) -> None:
+        await studio.film(session, 2.0)
+        told = session.as_dict()
+        assert (told["state"], told["error"]) == ("failed", "no memory is left. Close other programs.")
+        with pytest.raises(BackendError, match="the session has failed: no memory is left"):
+            await session.when_editing()
+
+    studio.run(studio.config(), script)
+
+
+class Breaking(FakeEngine):
+    """Its third picture breaks it, in a way that nobody foresaw."""
+
+    def live(self, profile: Profile, effort: int | None) -> OpenedSession:
+        opened = super().live(profile, effort)
+        push, left = opened.session.push_video, iter(range(6))
+
+        def count(frame: VideoFrame) -> None:
+            """Take it, or break."""
+            if next(left, None) is None:
+                raise ZeroDivisionError
+            push(frame)
+
+        opened.session.push_video = count  # type: ignore[method-assign]
+        return opened
+
+
+def test_an_engine_that_breaks_while_it_runs_fails_the_session_by_the_name_of_what_happened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    studio = Studio(tmp_path, Breaking())
+
+    async def script(session: LiveDubSession) -> None:
+        await studio.film(session, 3.0)
+        told = session.as_dict()
+        assert (told["state"], told["error"]) == ("failed", "ZeroDivisionError")
+
+    studio.run(studio.config(), script)
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_a_recording_that_is_not_there_is_said_before_anything_runs(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    for config in (
+        studio.config(source=SourceSpec("file", tmp_path / "none.mp4")),
+        studio.config(voice=VoiceSpec("file", tmp_path / "none.wav")),
+    ):
+
+        async def main(config: SessionConfig = config) -> None:
+            session = LiveDubSession(config, studio.around)
+            with pytest.raises(MediaError, match=r"none\.(mp4|wav)"):
+                await session.start()
+            await session.aclose()
+
+        run_virtual(main())
+
+
+def test_what_is_changed_before_the_engine_is_there_holds_when_it_comes(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+
+    async def script(session: LiveDubSession) -> None:
+        session.set_effort(3)
+        await session.set_emotion("happy", 0.5)
+        await session.set_voice(VoiceSpec("stream"))
+        assert session.play_out is None
+        await studio.film(session, 1.0)
+        await session.when_editing()
+        assert session.play_out is not None
+        session.set_effort(2)
+        shown = await noted(studio, session, 1.0)
+        assert {each.effort for each in shown if each.edited} <= {3, 2}
+        assert shown[-1].effort == 2
+        with pytest.raises(BadInputError, match="speaker is 'eve'"):
+            await session.set_speaker("eve")
+        assert not await session.hang_up("nobody")
+
+    studio.run(studio.config(), script)
+    assert studio.engine.asked == [(3, "mesh")]
+    assert studio.engine.live_sessions[0].emotions == [("happy", 0.5)]
+
+
+class Feed:
+    """A network source: a picture and its sound every 40 ms, lost after a while."""
+
+    opened = 0
+
+    def __init__(self, url: str) -> None:
+        """Opened once more."""
+        Feed.opened += 1
+        self.sent = 0
+
+    def read(self) -> Item | None:
+        self.sent += 1
+        if self.sent > 100:
+            raise MediaError("rtsp://camera: lost: nothing came")
+        return picture(self.sent // 2) if self.sent % 2 else np.full(2 * BLOCK, 0.5, np.float32)
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+def test_a_network_source_brings_pictures_and_their_sound_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = Studio(tmp_path)
+    studio.around = replace(studio.around, make_worker=lambda _: ScriptedWorker(lambda _: 20.0))
+    monkeypatch.setattr(session_module, "FfmpegStream", Feed)
+
+    async def script(session: LiveDubSession) -> None:
+        clock = studio.around.clock
+        await clock.sleep_until(clock.now() + NS)
+        await session.when_editing()
+        notes = Recorder(session.time)
+        session.pipeline.outputs.append(notes)
+        await clock.sleep_until(clock.now() + 6 * NS)
+        told = session.as_dict()
+        assert told["network"]["attempts"] == Feed.opened >= 3
+        assert told["network"]["has_sound"]
+        assert "nothing came" in told["network"]["problem"]
+        assert max(float(np.abs(block.samples).max()) for _, block in notes.sounds) == pytest.approx(0.5, abs=0.05)
+        assert notes.reasons()["edited"] > 60
+        assert told["stats"]["source_restarts"] == 0
+
+    studio.run(studio.config(source=SourceSpec("url", url="rtsp://camera"), voice=VoiceSpec("source")), script)
