@@ -43,6 +43,14 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     "two groups": ((1, 4, 6, 6), lambda x: functional.conv2d(x, random(6, 2, 3, 3), padding=1, groups=2)),
     "stride 2": ((1, 3, 9, 8), lambda x: functional.conv2d(x, random(5, 3, 3, 3), stride=2, padding=1)),
     "stride 2, depthwise": ((1, 3, 9, 8), lambda x: functional.conv2d(x, random(3, 1, 3, 3), stride=2, groups=3)),
+    "stride 2, depthwise, padded": (
+        (2, 3, 8, 9),
+        lambda x: functional.conv2d(x, random(3, 1, 3, 3), stride=2, padding=1, groups=3),
+    ),
+    "stride 3 and 2, depthwise, padded widely": (
+        (1, 3, 7, 8),
+        lambda x: functional.conv2d(x, random(3, 1, 3, 2), stride=(3, 2), padding=(2, 3), groups=3),
+    ),
     "transposed": ((1, 3, 5, 4), lambda x: functional.conv_transpose2d(x, random(3, 5, 3, 3), stride=2)),
     "transposed, padded": (
         (1, 3, 5, 4),
