@@ -67,7 +67,7 @@ def lower_face_mask(observation: Observation, target: NDArray[np.float64], regio
     hull = lower_face_hull(observation.points, target)
     ys = region.top + (torch.arange(region.height // _SCALE) + 0.5) * _SCALE
     xs = region.left + (torch.arange(region.width // _SCALE) + 0.5) * _SCALE
-    inside = _inner_distance(hull, xs, ys)
+    inside = inner_distance(hull, xs, ys)
     mask = smooth_step(inside / _FEATHER_PX + 0.25)
     border = torch.minimum(
         torch.minimum(ys - region.top, region.top + region.height - ys)[:, None],
@@ -121,7 +121,7 @@ def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]
     return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-def _inner_distance(hull: NDArray[np.float64], xs: Tensor, ys: Tensor) -> Tensor:
+def inner_distance(hull: NDArray[np.float64], xs: Tensor, ys: Tensor) -> Tensor:
     """Distance in px to the nearest edge line of a hull, negative outside: [len(ys), len(xs)]."""
     nearest: Tensor | None = None
     for a, b in zip(hull, np.roll(hull, -1, axis=0), strict=True):
@@ -169,12 +169,19 @@ def _blur(x: Tensor, kernel: Tensor) -> Tensor:
     return functional.conv2d(x, across.transpose(2, 3), padding=(reach, 0), groups=channels)
 
 
+def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:
+    """Blur with the border's pixels repeated outside: picture [B,C,h,w], standard deviation in px."""
+    kernel = _gaussian(sigma)
+    reach = len(kernel) // 2
+    padded = functional.pad(picture, (reach, reach, reach, reach), mode="replicate")
+    return _blur(padded, kernel)[:, :, reach:-reach, reach:-reach]
+
+
 def sharpen(picture: Tensor, share: float) -> Tensor:
     """Add a share of what a small blur takes away: picture [1,3,h,w]."""
     if abs(share) < 1e-3:
         return picture
-    padded = functional.pad(picture, (4, 4, 4, 4), mode="replicate")
-    return picture + share * (picture - _blur(padded, _gaussian(1.4))[:, :, 4:-4, 4:-4])
+    return picture + share * (picture - gaussian_blur(picture, 1.4))
 
 
 def to_frame(

@@ -18,6 +18,7 @@ from engine.editing.perceptual import PerceptualLoss
 from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig, RefineProblem, refine
 from engine.editing.rendering import SpeakerRenderer
+from engine.editing.texture import Texture, skin
 from engine.generators.stats import WStatistics
 from engine.speech.alignment import Alignment, GeometricAlignment
 from engine.timing import stopwatch
@@ -47,6 +48,8 @@ class EditState:
     """[8] running correction of the asked-for mouth numbers."""
     detail: Detail | None = None
     """How the region is sharpened now; None before the first frame."""
+    texture: Texture | None = None
+    """The skin's own texture; None before the first frame of a shot."""
     recoveries: int = 0
     """How often a W+ search fell back to its best offset."""
 
@@ -54,6 +57,7 @@ class EditState:
         """Forget the shot: after a cut or a lost face."""
         self.offset = None
         self.drift = np.zeros(8)
+        self.texture = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,8 @@ class FrameEditor:
             features = self.profile.features(seen)
             head = self.target_head(seen, displacement)
             target = from_head(head, seen.pose)[:, :2]
-            mask = lower_face_mask(seen, transform_points(target, seen.frame_to_crop), region)
+            aim = transform_points(target, seen.frame_to_crop)
+            mask = lower_face_mask(seen, aim, region)
             source = region_picture(rgb, seen, region.top, region.left, (region.height, region.width))
         with stopwatch(times, "render"), torch.no_grad():
             wanted = mouth_shape(head)
@@ -181,6 +186,8 @@ class FrameEditor:
         with stopwatch(times, "composite"), torch.no_grad():
             detail = state.detail or Detail(self.profile.sharpening, self.profile.grain)
             picture = sharpen(match_colour(picture, source, mask), detail.share)
+            state.texture = Texture.following(state.texture, source, seen.points, aim, region)
+            picture = state.texture.onto(picture, source, skin(aim, region))
             height, width = rgb.shape[:2]
             patch = to_frame(picture, mask * strength, seen, region, (height, width))
             detail.follow(*compare_detail(patch, rgb))

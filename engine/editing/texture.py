@@ -1,0 +1,149 @@
+"""Gives rendered skin the frame's own texture: pores, stubble and noise are filmed, not generated.
+
+A generator draws stubble and grain as an even pattern of its own, and sharpening brings that pattern out. The skin
+around a mouth is in the frame, too, only elsewhere: moved by as much as the jaw and the lips are. So the finest band of
+the rendered region is replaced by the same band of the frame, carried along with the landmarks from where they are to
+where they shall be; lips, teeth and the inside of the mouth keep the rendered one. Splitting a face into a coarse
+layer and a layer of detail that is transferred is Liu et al. 2001 (expression ratio images) and Shih et al. 2014; sizes
+are ours.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from engine.editing.compositing import convex_hull, gaussian_blur, inner_distance, smooth_step
+from engine.errors import ShapeError
+from engine.generators.protocol import Region
+
+_BAND_PX: Final = 12.0
+"""Standard deviation of the blur that parts texture from the rest, crop px: hairs, pores and patches of a beard are
+finer, the shape of a chin is not."""
+_COARSE: Final = 4
+"""The blur is found at this fraction of the size."""
+_GRID_PX: Final = 8
+"""Step of the grid on which the displacement is found."""
+_RENEWED: Final = 0.35
+"""Share of a new frame in the running texture."""
+_MOST_GAIN: Final = 1.6
+"""Largest factor on the running texture."""
+_NEAR: Final = 0.02
+"""Distance, in distances of the outer eye corners, below which a landmark's pull no longer grows."""
+_FAR: Final = 0.5
+"""Distance at which a landmark pulls as much as what stays where it is."""
+_OFF_LIPS: Final = (0.03, 0.10)
+"""Distances from the lips at which the frame's texture begins and is complete, in the same unit."""
+_LIPS: Final = np.arange(48, 60)
+
+
+def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.float64], region: Region) -> Tensor:
+    """The frame's region with its landmarks moved to where they shall be.
+
+    Displacements between landmarks are found by inverse distance weighting (Shepard 1968) and fade out far from all.
+
+    Args:
+        source: [1,3,h,w] the frame's own region, -1...1.
+        points: [68,2] filmed landmarks, crop px.
+        target: [68,2] wanted landmarks, crop px.
+        region: where the region lies in the crop.
+
+    Returns:
+        [1,3,h,w].
+
+    Raises:
+        ShapeError: sizes that do not belong together.
+    """
+    if source.shape != (1, 3, region.height, region.width) or points.shape != (68, 2) or target.shape != (68, 2):
+        raise ShapeError(
+            f"picture {tuple(source.shape)}, landmarks {points.shape} and {target.shape}; expected "
+            f"[1,3,{region.height},{region.width}] and twice [68,2]"
+        )
+    eye = max(float(np.hypot(*(points[45] - points[36]))), 1.0)
+    ys = (torch.arange(region.height // _GRID_PX) + 0.5) * _GRID_PX
+    xs = (torch.arange(region.width // _GRID_PX) + 0.5) * _GRID_PX
+    places = torch.from_numpy((target - (region.left, region.top)).astype(np.float32))
+    moves = torch.from_numpy((points - target).astype(np.float32))
+    away = (ys[:, None, None] - places[:, 1]).square() + (xs[None, :, None] - places[:, 0]).square()
+    pull = (away + (_NEAR * eye) ** 2) ** -1.5
+    shift = (pull @ moves) / (pull.sum(-1, keepdim=True) + (_FAR * eye) ** -3)
+    size = (region.height, region.width)
+    full = functional.interpolate(shift.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)[0]
+    across = (torch.arange(region.width) + 0.5 + full[0]) * (2 / region.width) - 1
+    down = (torch.arange(region.height) + 0.5)[:, None] + full[1]
+    grid = torch.stack([across, down * (2 / region.height) - 1], -1)[None]
+    return functional.grid_sample(source, grid, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def skin(target: NDArray[np.float64], region: Region) -> Tensor:
+    """Where texture may come from the frame: 1 on skin, falling to 0 towards the wanted lips; [1,1,h,w].
+
+    Args:
+        target: [68,2] wanted landmarks, crop px.
+        region: where the region lies in the crop.
+    """
+    eye = max(float(np.hypot(*(target[45] - target[36]))), 1.0)
+    ys = region.top + (torch.arange(region.height // _GRID_PX) + 0.5) * _GRID_PX
+    xs = region.left + (torch.arange(region.width // _GRID_PX) + 0.5) * _GRID_PX
+    off = -inner_distance(convex_hull(target[_LIPS]), xs, ys) / eye
+    share = smooth_step((off - _OFF_LIPS[0]) / (_OFF_LIPS[1] - _OFF_LIPS[0]))
+    size = (region.height, region.width)
+    return functional.interpolate(share[None, None], size=size, mode="bilinear", align_corners=False)
+
+
+def fine(picture: Tensor) -> Tensor:
+    """The finest band of a picture [1,3,h,w]: what a blur takes away."""
+    coarse = gaussian_blur(functional.avg_pool2d(picture, _COARSE), _BAND_PX / _COARSE)
+    size = (picture.shape[2], picture.shape[3])
+    return picture - functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """A shot's running texture."""
+
+    band: Tensor
+    """[1,3,h,w] finest band, where the landmarks were wanted in the last frame."""
+    target: NDArray[np.float64]
+    """[68,2] those landmarks, crop px."""
+
+    @classmethod
+    def following(
+        cls,
+        last: Self | None,
+        source: Tensor,
+        points: NDArray[np.float64],
+        target: NDArray[np.float64],
+        region: Region,
+    ) -> Self:
+        """Take in a frame; the texture so far moves with the wanted landmarks and is renewed by a share.
+
+        A tracker's noise moves each frame's texture by a pixel or so; taken alone it would swim on the skin.
+
+        Args:
+            last: of the frame before; None at the begin of a shot.
+            source: [1,3,h,w] the frame's own region, -1...1.
+            points: [68,2] filmed landmarks, crop px.
+            target: [68,2] wanted landmarks, crop px.
+            region: where the region lies in the crop.
+        """
+        fresh = fine(carried(source, points, target, region))
+        if last is None:
+            return cls(fresh, target)
+        return cls(torch.lerp(carried(last.band, last.target, target, region), fresh, _RENEWED), target)
+
+    def onto(self, picture: Tensor, source: Tensor, share: Tensor) -> Tensor:
+        """The picture with its finest band replaced, as strong as the frame's own: a mean of frames is weaker.
+
+        Args:
+            picture: [1,3,h,w] rendered, -1...1.
+            source: [1,3,h,w] the frame's own region.
+            share: [1,1,h,w] how far, 0...1 (`skin`).
+        """
+        own, mean = ((share * band.square()).sum() for band in (fine(source), self.band))
+        gain = float((own / mean.clamp(min=1e-9)).sqrt().clamp(1.0, _MOST_GAIN))
+        return picture + share * (gain * self.band - fine(picture))
