@@ -175,6 +175,7 @@ def _step(
     render: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
     """A W+ step and made-up inputs for it."""
+    config = RefineConfig()
     perceptual = PerceptualLoss(weights.path("stlpips-vgg"), stages=4, half=half)
     mesh = MeshNet(weights.path("mesh")).eval()
     noise = torch.Generator().manual_seed(1)
@@ -186,14 +187,14 @@ def _step(
         picture = whole[:, :, region.slices[0], region.slices[1]].contiguous()
         view = _view(whole, region)
         target = points_of(mesh, picture, view)[0, :, :2] + torch.randn(68, 2, generator=noise)
-        goal = goal_of(perceptual)(picture)
+        goal = goal_of(perceptual, config)(picture)
     offset = 0.01 * torch.randn(generator.rows, len(statistics.basis), generator=noise)
     edge = torch.rand(1, 1, region.height, region.width, generator=noise)
     iod = torch.tensor(generator.resolution / 8.0)
     data = StepData(w, torch.zeros_like(offset), target, iod, picture * 0.95, edge)
     step = wplus_step(
         render or (lambda code: generator.region(code[None], region)),
-        mesh, perceptual, statistics, weight, RefineConfig(),
+        mesh, perceptual, statistics, weight, config,
     )  # fmt: skip
     return step, (*StepState.begin(offset).tensors, *data.tensors, *view.tensors, *goal)
 

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from engine.editing.perceptual import PerceptualLoss
-from engine.editing.refine import RefineConfig, RefineProblem, objective
+from engine.editing.refine import RefineConfig, RefineProblem, looks_of, objective
 from engine.editing.sampling import resampling
 from engine.generators.protocol import Generator, Region
 from engine.generators.stats import WStatistics
@@ -142,12 +141,12 @@ def points_of(mesh: MeshNet, picture: Tensor, view: View) -> Tensor:
     return torch.cat([flat, points[..., 2:] * depth], -1)
 
 
-def goal_of(perceptual: PerceptualLoss) -> Function:
+def goal_of(perceptual: PerceptualLoss, config: RefineConfig) -> Function:
     """Predicted picture [1,3,h,w] -> the features that a W+ step compares with."""
 
     def goal(picture: Tensor) -> tuple[Tensor, ...]:
         """Features of the predicted picture."""
-        return tuple(perceptual.goal(functional.avg_pool2d(picture, 4)))
+        return tuple(looks_of(perceptual, picture, config))
 
     return goal
 

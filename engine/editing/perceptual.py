@@ -72,7 +72,7 @@ class PerceptualLoss(nn.Module):
             stages: cuts the network shorter than it was made.
 
         Returns:
-            One [B,C,h,w] a stage; bfloat16 where convolutions run in it, else float32.
+            One [B,C,h,w] a stage, channels side by side in memory; bfloat16 where convolutions run in it, else float32.
 
         Raises:
             ShapeError: x has another shape.
@@ -113,7 +113,7 @@ class PerceptualLoss(nn.Module):
         """Feature maps of each stage: x [B,3,H,W]."""
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 16:
             raise ShapeError(f"picture is {tuple(x.shape)}; expected [B,3,H,W] with H and W of at least 16 px")
-        x = (x - self._named("shift")) / self._named("scale")
+        x = ((x - self._named("shift")) / self._named("scale")).contiguous(memory_format=torch.channels_last)
         found = []
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
             for stage in range(min(self._stages, stages)):

@@ -46,14 +46,15 @@ class CompiledGraph:
     _run: Callable[..., Any]
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Run it; results are new tensors.
+        """Run it; results are new tensors. Inputs may lie in memory in any order.
 
         Raises:
             ArgumentMismatch: inputs of other shapes, types or devices than the graph's.
         """
         check_arguments(inputs, self.graph.examples)
         with torch.no_grad():
-            found = self._run(*inputs, *self.graph.constants)
+            laid = [_laid_as(found, example) for found, example in zip(inputs, self.graph.examples, strict=True)]
+            found = self._run(*laid, *self.graph.constants)
         return tuple(found)
 
 
@@ -71,6 +72,13 @@ def check_arguments(inputs: tuple[Tensor, ...], examples: tuple[Tensor, ...]) ->
                 f"input {index} is {_described(found)}; expected {_described(example)}. Compiled graphs have static "
                 "shapes: trace and compile for these inputs, or use the eager backend"
             )
+
+
+def _laid_as(value: Tensor, example: Tensor) -> Tensor:
+    """The same numbers in the example's order in memory: compiled code counts on it and does not look."""
+    if value.stride() == example.stride():
+        return value
+    return torch.empty_strided(example.shape, example.stride(), dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _described(value: Tensor) -> str:

@@ -115,7 +115,7 @@ def test_traced_steps_are_refines(
     last = 0.05 * torch.randn(len(task.w), len(statistics.basis), generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         predicted_picture = render(task.w)
-    goal = goal_of(perceptual)(predicted_picture)
+    goal = goal_of(perceptual, config)(predicted_picture)
     data = StepData(task.w, last, task.target, torch.tensor(float(task.iod_px)), task.source, task.edge)
     step = wplus_step(render, StillMesh(), perceptual, statistics, task.weight, config)
     state = StepState.begin(config.keep * last)

@@ -84,3 +84,11 @@ def test_other_weights_and_shapes_are_refused(perceptual: PerceptualLoss, tmp_pa
     torch.save({"weight": torch.zeros(1)}, other)
     with pytest.raises(WeightsFormatError, match="shift-tolerant VGG16"):
         PerceptualLoss(other)
+
+
+@pytest.mark.unit
+def test_what_pictures_are_compared_with_has_channels_side_by_side(perceptual: PerceptualLoss) -> None:
+    """Compiled steps read both together: in another order every number would be moved first."""
+    for layout in (torch.contiguous_format, torch.channels_last):
+        picture = _pictures()[0].contiguous(memory_format=layout)
+        assert all(each.is_contiguous(memory_format=torch.channels_last) for each in perceptual.goal(picture))

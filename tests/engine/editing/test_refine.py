@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.editing.perceptual import PerceptualLoss
-from engine.editing.refine import RefineConfig, RefineProblem, refine
+from engine.editing.refine import RefineConfig, RefineProblem, looks_of, refine
 from engine.generators.stats import WStatistics
 from tests.engine.editing.scripted import plain_statistics
 
@@ -133,3 +133,11 @@ def test_gradients_that_are_no_numbers_end_the_search_at_the_best_offset(percept
     found = refine(task, render(task.w), last, 5, plain_statistics(AXES), perceptual, replace(FREE, keep=0.5))
     assert found.recovered
     assert torch.allclose(found.offset, 0.5 * last)
+
+
+def test_pictures_are_held_by_as_many_stages_as_asked_for(perceptual: PerceptualLoss) -> None:
+    picture = render(problem(WANTED).w)
+    assert [len(looks_of(perceptual, picture, RefineConfig(stages=stages))) for stages in (1, 3)] == [1, 3]
+    near, nearer = (replace(RefineConfig(pixel=0.0, prior=0.0), stages=stages, perceptual=20.0) for stages in (1, 3))
+    found = [float(search(perceptual, config, 8)[0].norm()) for config in (near, nearer)]
+    assert found[1] < found[0], "each stage holds the picture a little more to the predicted one"

@@ -52,6 +52,25 @@ def test_a_package_is_made_kept_and_made_again(tmp_path: Path, caplog: pytest.Lo
 
 
 @pytest.mark.unit
+def test_inputs_reach_compiled_code_in_the_order_that_it_reads() -> None:
+    """Compiled code looks at shapes and never at strides: other strides would be other numbers."""
+    example = torch.zeros(2, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+    seen: list[Tensor] = []
+
+    def run(found: Tensor) -> tuple[Tensor]:
+        seen.append(found)
+        return (found,)
+
+    package = aoti.CompiledGraph(trace(lambda value: value * 2, (example,)), Path(), 0.0, run)
+    plain = torch.arange(72.0).reshape(2, 4, 3, 3)
+    last = plain.contiguous(memory_format=torch.channels_last)
+    package(plain)
+    package(last)
+    assert seen[0].stride() == example.stride() and torch.equal(seen[0], plain)
+    assert seen[1] is last, "nothing is copied that lies right"
+
+
+@pytest.mark.unit
 def test_results_are_refused_for_other_arguments() -> None:
     examples = (torch.zeros(2, 4),)
     check_arguments((x(),), examples)
