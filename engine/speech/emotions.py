@@ -15,6 +15,10 @@ from engine.speech.controls import FRAME_RATE
 
 EMOTIONS: Final = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
 """Order of the shares."""
+AUTO: Final = "auto"
+"""Stands for the emotion that is heard in the voice."""
+CHOICES: Final = (*EMOTIONS, AUTO)
+"""What may be asked for."""
 BLEND_S: Final = 0.6
 """Seconds from one emotion to the next, unless another time is asked for."""
 LONGEST_BLEND_S: Final = 10.0
@@ -33,6 +37,13 @@ def emotion_shares(name: str, intensity: float = 1.0) -> Shares:
     shares[0] = 1.0 - intensity
     shares[EMOTIONS.index(name)] += intensity
     return shares
+
+
+def check_choice(name: str, intensity: float) -> None:
+    """Raises `BadInputError` unless `name` is one of `CHOICES` and intensity 0 ... 1."""
+    if name not in CHOICES:
+        raise BadInputError(f"emotion is {name!r}, expected one of {', '.join(CHOICES)}")
+    emotion_shares(EMOTIONS[0] if name == AUTO else name, intensity)
 
 
 @dataclass

@@ -14,10 +14,11 @@ from torch import Tensor
 from engine import weights as weight_cache
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech.activity import ActivityConfig, ActivityDetector, MouthGate
+from engine.speech.auto import ShownEmotion
 from engine.speech.controls import CONTROLS, EXPRESSIONS, FRAME_RATE, FaceBasis, activations, decide
 from engine.speech.detectors import FRAME
 from engine.speech.effort import open_by_effort
-from engine.speech.emotions import BLEND_S, EmotionBlend
+from engine.speech.emotions import BLEND_S
 from engine.speech.encoding import Encoding, SoundEncoding
 from engine.speech.features import HOP, SAMPLE_RATE, WINDOW, clean_samples
 from engine.speech.inertia import Inertia
@@ -31,6 +32,9 @@ SHIPPED: Final = Path(__file__).with_name("speech.safetensors")
 
 ENCODER: Final = "whisper-tiny-en"
 """Catalogue name of the encoder's weights."""
+
+LOOK_AHEADS_MS: Final = range(40, 201)
+"""Look-aheads that may be asked for; the model takes the longest of its own that is within."""
 
 CLOSING_S: Final = 0.4
 """Seconds of rest that follow the end of the sound, in which the mouth closes."""
@@ -147,7 +151,7 @@ class SpeechStream:
         self._active = np.zeros((0, _COLUMNS), np.float32)
         self._effort = np.zeros(0, np.float32)
         self._inertia = Inertia()
-        self._emotion = EmotionBlend()
+        self._emotion = ShownEmotion()
         self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), _COLUMNS + 1)
         self._heard = 0
         self._ended = False
@@ -171,9 +175,15 @@ class SpeechStream:
     def set_emotion(self, name: str, intensity: float = 1.0, blend_s: float = BLEND_S) -> None:
         """The emotion of all frames that are not ready yet, reached in `blend_s` seconds without a jump.
 
-        A stream begins neutral. `name` is one of `EMOTIONS`, intensity 0 ... 1.
+        A stream begins neutral. `name` is one of `CHOICES`, intensity 0 ... 1. With `auto` the voice is listened to
+        from here on: what it says first counts as neutral.
         """
         self._emotion.choose(name, intensity, blend_s)
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """Mean share of each emotion so far; empty before the first frame."""
+        return self._emotion.shown
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Takes the next sound. samples: [n] mono, 16 kHz, in [-1, 1]; NaN counts as silence."""
@@ -220,6 +230,7 @@ class SpeechStream:
         """Runs features, network and gate as far as the sound reaches."""
         factors = (self._gate.push(decision) for decision in self._detector.push(samples))
         self._factors.extend(factor for factor in factors if factor is not None)
+        self._emotion.hear(samples)
         inputs, effort = self._encoding.push(samples)
         if inputs.shape[1]:
             answer, expression = self._answer(inputs)

@@ -1,4 +1,4 @@
-"""What `livedub train corpus|speech|evaluate|alignment` runs: each function is a whole command."""
+"""What `livedub train corpus|speech|evaluate|alignment|mood` runs: each function is a whole command."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,9 @@ from engine import weights
 from engine.errors import BadInputError
 from engine.speech.controls import FaceBasis
 from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
+from engine.speech.mood import read_mood_net
 from engine.speech.whisper import load_encoder
-from engine.training import aligning
+from engine.training import aligning, telling
 from engine.training.aligning import AlignConfig
 from engine.training.config import TrainConfig, read_config
 from engine.training.corpus import build_corpus
@@ -23,7 +24,9 @@ from engine.training.emotional import Sentence, build_emotional, read_emotional
 from engine.training.evaluation import effort_constants, evaluate
 from engine.training.faces import build_basis
 from engine.training.loop import held_out_items, train
+from engine.training.moods import read_voices
 from engine.training.pairs import build_pairs
+from engine.training.telling import MoodConfig, evaluate_mood
 
 EMOTIONAL: Final = "emotions"
 """Folder of the emotional speech within a corpus."""
@@ -133,6 +136,26 @@ def train_alignment(
     }
 
 
+def train_mood(
+    corpus: Path, out: Path, config_file: Path | None = None, progress: Progress | None = None
+) -> Mapping[str, Any]:
+    """Trains what tells emotions from the voice (`auto`); writes its weights, returns the held-out figures."""
+    held_out = read_config(config_file).held_out
+    config = MoodConfig()
+    net, figures = telling.train_mood(corpus, list(read_emotional(corpus / EMOTIONAL)), held_out, config, progress)
+    net.save(out, {name: str(value) for name, value in asdict(config).items()} | {"held_out": ",".join(held_out)})
+    return {"weights": out.name, "certain": net.certain, "held_out": figures.rows(), "mood": figures.as_dict()}
+
+
+def _mood(corpus: Path, held_out: Sequence[str]) -> Mapping[str, Any] | None:
+    """Figures of the shipped mood network; None where the corpus has no emotional speech of held-out voices."""
+    sentences = [sentence for sentence in read_emotional(corpus / EMOTIONAL) if sentence.speaker in held_out]
+    if not sentences:
+        return None
+    voices = read_voices(corpus, sentences, lambda name: name in held_out)
+    return evaluate_mood(read_mood_net(), voices).as_dict()
+
+
 def _emotions(model: SpeechModel, sentences: Sequence[Sentence], config: TrainConfig) -> Mapping[str, object] | None:
     """Figures of the emotional sentences of held-out speakers; None where the corpus has none."""
     held_out = [sentence for sentence in sentences if sentence.speaker in config.held_out]
@@ -143,6 +166,7 @@ def train_evaluate(corpus: Path, weight_file: Path | None = None, config_file: P
     """Figures of a weight file (the shipped one by default) on the held-out voices of a corpus.
 
     `emotions` holds figures of the emotional sentences of held-out speakers, None where the corpus has none.
+    `mood` holds how emotions are told from those voices (`auto`), by the shipped weights.
     `effort` holds what the constants of engine/speech/effort.py are on the voices that were trained on.
     """
     config = read_config(config_file)
@@ -152,5 +176,6 @@ def train_evaluate(corpus: Path, weight_file: Path | None = None, config_file: P
     return {
         "held_out": [entry.as_dict() for entry in evaluate(model, held_out_items(items, config))],
         "emotions": _emotions(model, list(read_emotional(corpus / EMOTIONAL)), config),
+        "mood": _mood(corpus, config.held_out),
         "effort": effort_constants(model, known),
     }

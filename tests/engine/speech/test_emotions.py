@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.errors import BadInputError
 from engine.speech.controls import FRAME_RATE
-from engine.speech.emotions import EMOTIONS, EmotionBlend, emotion_shares
+from engine.speech.emotions import CHOICES, EMOTIONS, EmotionBlend, check_choice, emotion_shares
 
 pytestmark = pytest.mark.unit
 
@@ -80,3 +80,14 @@ def test_a_blend_has_a_sensible_length(blend_s: float) -> None:
     """And says which."""
     with pytest.raises(BadInputError, match="0 ... 10 seconds"):
         EmotionBlend().choose("happy", 1.0, blend_s)
+
+
+def test_auto_is_a_choice_and_no_emotion_of_its_own() -> None:
+    assert CHOICES == (*EMOTIONS, "auto")
+    check_choice("auto", 0.5)
+    check_choice("sad", 1.0)
+    for name, intensity, message in (("bored", 1.0, "emotion is 'bored'.*auto"), ("auto", 1.5, "intensity is 1.5")):
+        with pytest.raises(BadInputError, match=message):
+            check_choice(name, intensity)
+    with pytest.raises(BadInputError, match="emotion is 'auto'"):
+        emotion_shares("auto")

@@ -20,6 +20,7 @@ from engine.speech.whisper import WhisperEncoder
 from engine.training.audio import read_audio
 from engine.training.dsp import resample
 from engine.training.evaluation import correlation, opening_of
+from tests.engine.speech.test_mood import syllables
 
 
 def _voice(seconds: float, level: float = 0.1) -> NDArray[np.float32]:
@@ -334,3 +335,23 @@ def test_real_speech_opens_and_closes_at_plausible_rates(shipped: SpeechModel, d
     assert 0.10 < np.percentile(opening, 98) < 0.32
     turns = np.sum((opening[1:-1] > opening[:-2]) & (opening[1:-1] >= opening[2:]))
     assert 1.5 < turns / (len(opening) / 50) < 8.0
+
+
+@pytest.mark.unit
+def test_auto_is_the_same_however_the_sound_is_cut_and_is_told(model: SpeechModel) -> None:
+    """A voice that becomes an octave higher after it was heard for nine seconds."""
+    sound = np.concatenate([syllables(9.0, 120.0), syllables(5.0, 240.0)])
+    track = model.offline(sound, "auto")
+    with model.stream() as stream:
+        stream.set_emotion("auto")
+        for begin in range(0, len(sound), 3_777):
+            stream.push(sound[begin : begin + 3_777])
+        stream.end_input()
+        moved = np.stack([stream.at(float(time)).displacement for time in track.times[::7]])
+        shown = stream.shown
+    np.testing.assert_allclose(moved, track.displacement[::7], atol=1e-5)
+    neutral = model.offline(sound).displacement
+    assert sum(shown.values()) == pytest.approx(1.0, abs=1e-3)
+    assert shown["neutral"] < 0.95
+    assert np.abs(track.displacement - neutral)[: 8 * 50].max() == 0.0
+    assert np.abs(track.displacement - neutral)[10 * 50 :].max() > 0.0

@@ -72,3 +72,22 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         assert done.status == 2
         assert message in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_tells_emotions_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def fake(corpus: Path, out: Path, config: Path | None, progress: Callable[..., None]) -> dict[str, Any]:
+        progress("intonation of a", 0.5)
+        asked.extend([corpus, out, config])
+        return {"weights": out.name, "certain": 0.4, "held_out": [{"spoken": "sad", "sad": 0.591}]}
+
+    monkeypatch.setattr(commands, "train_mood", fake)
+    out = tmp_path / "m.safetensors"
+    words = ("train", "mood", tmp_path, "-o", out)
+    assert livedub(*words, "--json").values["certain"] == 0.4
+    assert asked == [tmp_path, out, None]
+    assert "0.591" in livedub(*words).out
+    missing = livedub("train", "mood", tmp_path / "nowhere", "-o", out)
+    assert missing.status == 2
+    assert "expected a corpus" in missing.err
