@@ -1,39 +1,63 @@
-"""The speaker's region render on the backend that suits this machine, chosen by measuring (`kernels.backends.choice`).
+"""What a session's work runs on, chosen by measuring on this machine (`kernels.backends.choice`).
 
-A compiled package belongs to the generator's form and the region, not to the speaker: weights are its inputs. So
-compiling, half a minute once, serves every profile of the same generator from then on. `auto` takes a package that is
-there and never compiles, so that no session waits for a compiler unasked; a backend asked for by name is compiled.
+Three pieces of work: the region's render, the measurement of the mouth (effort 1 and more) and the W+ step (effort 2
+and more). A compiled package belongs to the form of the networks and the region, not to the speaker: weights are its
+inputs. `auto` takes packages that are there and never compiles, so that no session waits for a compiler unasked; a
+backend asked for by name is compiled. Beside its packages the folder holds a note for each form that was compiled, so
+that `auto` need not trace a graph to learn that there is none.
 """
 
+import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from engine.editing.graphs import rendered
-from engine.editing.perceptual import has_bfloat16
+from engine.editing.graphs import StepData, View, goal_of, measured, points_of, rendered, wplus_step
+from engine.editing.perceptual import PerceptualLoss, has_bfloat16
+from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
+from engine.editing.stepping import FastForms, Runner
 from engine.errors import BackendError
+from engine.generators.stats import WStatistics
+from engine.tracking.mesh import MESH_SIZE, MeshNet
 from engine.weights import cache_dir
-from kernels.backends.aoti import compiled, is_cached
-from kernels.backends.choice import BackendName, Choice, Runner, Trial, choose
-from kernels.backends.cudagraph import GraphedFunction
+from kernels.backends.aoti import compiled, is_cached, processor
+from kernels.backends.choice import BackendName, Choice, Trial, choose
+from kernels.backends.device import captured, engine_runner
 from kernels.errors import BackendMismatch, BackendUnavailable, KernelError
 from kernels.flat import FlatGraph, trace
-from kernels.lowering import Lowering, lower
+from kernels.lowering import Lowering, lower, lowered, with_fewer_casts
+from kernels.step import STATE, StepState
 
 logger = logging.getLogger(__name__)
+
+RENDER: Final = "region render"
+MEASURE: Final = "mouth measurement"
+STEP: Final = "W+ step"
 
 GREY_LEVELS: Final = 0.75
 """Largest root mean square difference of a backend's pictures from the reference's, in grey levels of 0...255.
 
 Rounding to 8 bits alone makes 0.29."""
+LANDMARK_PX: Final = 0.1
+"""Largest root mean square difference of landmarks, in px of the 1024-px crop: 0.03 % of the eyes' distance."""
+GRADIENT: Final = 0.05
+"""Largest difference of a step's gradient, as a share of the gradient, and of its loss, as a share of the loss.
+
+Steps are compared by these, never by where they lead: Adam's first step is the gradient's sign alone."""
 _UNIT: Final = 127.5
 _SPREAD: Final = 2.0
 """Mouth numbers at which pictures are compared, in their units, beside the mean one."""
+_NOTE: Final = ".form"
+_MISSING: Final = "not compiled on this machine yet; `livedub compile` does it, once"
 
 
 def packages_dir() -> Path:
@@ -41,11 +65,134 @@ def packages_dir() -> Path:
     return cache_dir().parent / "compiled"
 
 
+def forms_made(folder: Path | None = None) -> Counter[str]:
+    """How many forms of each piece of work were compiled into a folder; `packages_dir` by default."""
+    return Counter(note.read_text(encoding="ascii") for note in (folder or packages_dir()).glob(f"*{_NOTE}"))
+
+
+class Networks(Protocol):
+    """What all sessions of a process share."""
+
+    @property
+    def perceptual(self) -> PerceptualLoss:
+        """The distance of W+ steps."""
+
+    @property
+    def mesh(self) -> MeshNet:
+        """The face mesh."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A piece of work that may be compiled."""
+
+    name: str
+    """`RENDER`, `MEASURE` or `STEP`."""
+    form: tuple[object, ...]
+    """All that its graph depends on, as plain values."""
+    reference: Runner
+    """Does it eagerly."""
+    inputs: Callable[[], list[tuple[Tensor, ...]]]
+    """Sets of inputs to compare on."""
+    graph: Callable[[tuple[Tensor, ...], bool, bool], FlatGraph]
+    """Inputs, whether in bfloat16, whether for another library than torch, to the graph that is compiled."""
+    limit: float
+    """Largest difference of what is compared."""
+    judged: Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
+    """Results, and the reference's on the first inputs, to what is compared."""
+    halves: bool = False
+    """Whether bfloat16 may be tried."""
+    on_gpu: bool = True
+    """Whether CUDA graphs and TensorRT may be tried."""
+    rounds: int = 5
+    """Timed runs of each candidate."""
+
+    def note(self, folder: Path) -> Path:
+        """The file that says that this form was compiled, for this machine and number of threads."""
+        parts = (self.name, *self.form, torch.__version__, processor(), torch.get_num_threads())
+        return folder / (hashlib.sha256(repr(parts).encode()).hexdigest()[:20] + _NOTE)
+
+
+class SessionBackends:
+    """What one speaker's work runs on; eager until `prepare` has chosen.
+
+    Args:
+        renderer: the speaker's; it is made to use what renders.
+        networks: the mesh and the perceptual network.
+        statistics: whitened W.
+        config: of the W+ steps.
+        weight: [68] weight of each landmark in them.
+        asked: "auto", or the only backend that will do.
+        folder: of compiled packages; `packages_dir` by default.
+    """
+
+    def __init__(
+        self,
+        renderer: SpeakerRenderer,
+        networks: Networks,
+        statistics: WStatistics,
+        config: RefineConfig,
+        weight: Tensor,
+        asked: BackendName,
+        folder: Path | None = None,
+    ) -> None:
+        """Chooses nothing yet."""
+        self.fast: Final = FastForms()
+        """What the editor uses."""
+        self._renderer: Final = renderer
+        self._networks: Final = networks
+        self._statistics: Final = statistics
+        self._config: Final = config
+        self._weight: Final = weight
+        self._asked: Final[BackendName] = asked
+        self._folder: Final = folder
+        self._chosen: Final[dict[str, Choice]] = {}
+
+    def prepare(self, effort: int) -> None:
+        """Choose what an effort needs and has not been chosen yet; takes seconds where something is compiled.
+
+        Raises:
+            BackendError: the backend asked for cannot be had here, or computes something else.
+        """
+        wanted = [RENDER] + [MEASURE] * (effort > 0) + [STEP] * (effort > 1)
+        for name in wanted:
+            if name not in self._chosen:
+                self._chosen[name] = self._choose(name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was chosen, as plain JSON values: the render's choice, the others' by name."""
+        found = {name: choice.as_dict() for name, choice in self._chosen.items()}
+        return {**found.pop(RENDER, {}), **{name: choice for name, choice in found.items()}}
+
+    def _choose(self, name: str) -> Choice:
+        if name == RENDER:
+            return choose_backend(self._renderer, self._asked, self._folder)
+        if name == MEASURE:
+            choice = choose_for(measurement(self._renderer, self._networks.mesh), self._asked, self._folder)
+            self.fast.measure = choice.runner if choice.name != "eager" else None
+        else:
+            work = step(self._renderer, self._networks, self._statistics, self._config, self._weight)
+            choice = choose_for(work, self._asked, self._folder)
+            self.fast.step = choice.runner if choice.name != "eager" else None
+        return choice
+
+
 def choose_backend(renderer: SpeakerRenderer, asked: BackendName, folder: Path | None = None) -> Choice:
     """Choose how the region is rendered, and make the renderer use it for pictures without gradient.
 
+    Args and errors are those of `choose_for`.
+    """
+    choice = choose_for(render(renderer), asked, folder)
+    if choice.name != "eager":
+        renderer.use(choice.runner)
+    return choice
+
+
+def choose_for(work: Work, asked: BackendName, folder: Path | None = None) -> Choice:
+    """Choose what a piece of work runs on.
+
     Args:
-        renderer: the speaker's.
+        work: the piece.
         asked: "auto", or the only backend that will do.
         folder: of compiled packages; `packages_dir` by default.
 
@@ -56,58 +203,189 @@ def choose_backend(renderer: SpeakerRenderer, asked: BackendName, folder: Path |
         BackendError: the backend asked for cannot be had here, or computes something else.
     """
     folder = folder or packages_dir()
-    eager = renderer.eager
-    if asked == "eager" or (asked == "auto" and not any(folder.glob("*.pt2"))):
-        reason = (
-            "asked for" if asked == "eager" else "nothing is compiled on this machine yet; `livedub enroll` does it"
-        )
-        return Choice("eager", eager, reason, (Trial("eager", None, 0.0, "usable"),))
-    inputs = [(w,) for w in _looks(renderer)]
-    graph = trace(rendered(renderer.generator, renderer.profile.region), inputs[0])
-    half = _candidates(graph, folder, has_bfloat16(), asked != "auto")
+    if asked == "eager":
+        return _eagerly(work, "asked for")
+    if asked == "auto" and not work.note(folder).exists() and not torch.cuda.is_available():
+        return _eagerly(work, _MISSING)
+    if asked in ("cudagraph", "tensorrt") and not work.on_gpu:
+        return _eagerly(work, f"{asked} does not run this work yet")
+    inputs, half = work.inputs(), work.halves and has_bfloat16()
     try:
         try:
-            choice = choose(eager, half, inputs, GREY_LEVELS / _UNIT, asked)
+            choice = _tried(work, inputs, folder, asked, half)
         except BackendMismatch as error:
-            logger.warning("%s; compiling in float32 instead", error)
-            single = _candidates(graph, folder, False, asked != "auto")
-            choice = choose(eager, single, inputs, GREY_LEVELS / _UNIT, asked)
+            if not half:
+                raise
+            logger.warning("%s: %s; compiling in float32 instead", work.name, error)
+            choice = _tried(work, inputs, folder, asked, False)
     except KernelError as error:
-        raise BackendError(str(error)) from error
-    logger.info("backend %s: %s", choice.name, choice.reason)
-    if choice.runner is not eager:
-        renderer.use(choice.runner)
+        raise BackendError(f"{work.name}: {error}") from error
+    logger.info("%s on backend %s: %s", work.name, choice.name, choice.reason)
     return choice
 
 
-def _candidates(graph: FlatGraph, folder: Path, half: bool, may_compile: bool) -> dict[str, Callable[[], Runner]]:
-    """What may run the graph besides the reference; with `half` in bfloat16, float32 only where that is there too."""
+def _eagerly(work: Work, reason: str) -> Choice:
+    return Choice("eager", work.reference, reason, (Trial("eager", None, 0.0, "usable"),))
+
+
+def _tried(work: Work, inputs: list[tuple[Tensor, ...]], folder: Path, asked: BackendName, half: bool) -> Choice:
+    """Try the candidates on what is compared, and give the one that is chosen as it is."""
+    first = work.reference(*inputs[0])
+    runners = {"eager": work.reference}
+
+    def compared(name: str) -> Runner:
+        """A runner's results as they are compared."""
+        return lambda *given: (work.judged(runners[name](*given), first),)
+
+    def building(name: str, build: Callable[[], Runner]) -> Callable[[], Runner]:
+        """Builds a candidate and keeps it."""
+
+        def built() -> Runner:
+            """The candidate, compared."""
+            runners[name] = build()
+            return compared(name)
+
+        return built
+
+    candidates = _candidates(work, inputs[0], folder, half, asked != "auto")
+    tried = {name: building(name, build) for name, build in candidates.items()}
+    choice = choose(compared("eager"), tried, inputs, work.limit, asked, work.rounds)
+    return replace(choice, runner=runners[choice.name])
+
+
+def _candidates(
+    work: Work, examples: tuple[Tensor, ...], folder: Path, half: bool, may_compile: bool
+) -> dict[str, Callable[[], Runner]]:
+    """What may do the work besides the reference; with `half` in bfloat16, float32 only where that is there too."""
 
     def packaged(half: bool) -> Runner:
-        """The region from a compiled package, in bfloat16 or not."""
-        fast = lower(graph, Lowering(half=half))
-        if not may_compile and not is_cached(fast, folder):
-            raise BackendUnavailable("not compiled on this machine yet; `livedub enroll` does it, once")
-        return compiled(fast, folder, "region render")
-
-    def captured() -> Runner:
-        """The region from a captured CUDA graph."""
-        if not torch.cuda.is_available():
-            raise BackendUnavailable("no CUDA device answers here")
-        return GraphedFunction(lower(graph, Lowering()), name="region render")
-
-    def engine() -> Runner:
-        """The region from a TensorRT engine."""
-        raise BackendUnavailable("TensorRT engines can be built here, but dubs do not run them yet")
+        """From a compiled package, in bfloat16 or not."""
+        graph = work.graph(examples, half, False)
+        if not may_compile and not is_cached(graph, folder):
+            raise BackendUnavailable(_MISSING)
+        found = compiled(graph, folder, work.name)
+        work.note(folder).write_text(work.name, encoding="ascii")
+        return found
 
     found: dict[str, Callable[[], Runner]] = {"aoti bf16": lambda: packaged(True)} if half else {}
     if not half or not may_compile:
         found["aoti"] = lambda: packaged(False)
-    return found | {"cudagraph": captured, "tensorrt": engine}
+    if work.on_gpu:
+        found["cudagraph"] = lambda: captured(lambda: work.graph(examples, False, False), work.name)
+        found["tensorrt"] = lambda: engine_runner(lambda: work.graph(examples, False, True), folder, work.name)
+    return found
+
+
+def render(renderer: SpeakerRenderer) -> Work:
+    """The region's render: w [R,D] -> ([1,3,h,w],)."""
+    function = rendered(renderer.generator, renderer.profile.region)
+
+    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
+        """The render as a graph."""
+        plain = trace(function, examples, portable)
+        return plain if portable else lower(plain, Lowering(half=half))
+
+    return Work(
+        RENDER, _form(renderer), renderer.eager, lambda: [(w,) for w in _looks(renderer)], graph, GREY_LEVELS / _UNIT,
+        lambda results, _: results[0], halves=True,
+    )  # fmt: skip
+
+
+def measurement(renderer: SpeakerRenderer, mesh: MeshNet) -> Work:
+    """The mouth's measurement: pixels of the region and a `View` -> ([68,3] px of the frame,)."""
+    function = measured(mesh)
+
+    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
+        """The measurement as a graph."""
+        plain = trace(function, examples, portable)
+        return plain if portable else lower(plain, Lowering(half=half))
+
+    def inputs() -> list[tuple[Tensor, ...]]:
+        """Pictures of the speaker over the generator's own face."""
+        view = _view(renderer)
+        return [(renderer.eager(w)[0].contiguous(), *view.tensors) for w in _looks(renderer)]
+
+    return Work(MEASURE, _form(renderer), function, inputs, graph, LANDMARK_PX, lambda results, _: results[0])
+
+
+def step(
+    renderer: SpeakerRenderer, networks: Networks, statistics: WStatistics, config: RefineConfig, weight: Tensor
+) -> Work:
+    """The W+ step (`graphs.wplus_step`)."""
+    mesh, perceptual = networks.mesh, networks.perceptual
+
+    def stepping(run: Runner) -> Runner:
+        """The step on a render."""
+        return wplus_step(lambda w: run(w)[0], mesh, perceptual, statistics, weight, config)
+
+    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
+        """The step as a graph."""
+        plain = trace(rendered(renderer.generator, renderer.profile.region), (renderer.profile.base,), portable)
+        return with_fewer_casts(trace(stepping(lowered(plain, Lowering(half=half))), examples, portable))
+
+    def judged(results: tuple[Tensor, ...], first: tuple[Tensor, ...]) -> Tensor:
+        """Gradient and loss, each as a share of the reference's."""
+        loss, gradient = (results[i].flatten() / first[i].square().mean().sqrt() for i in (STATE, STATE + 1))
+        return torch.cat([loss.expand(len(gradient)), gradient])
+
+    form = (*_form(renderer), tuple(statistics.basis.shape), repr(config), _shapes(perceptual))
+    return Work(
+        STEP, form, stepping(renderer.eager),
+        lambda: _step_inputs(renderer, networks, statistics, config), graph, GRADIENT, judged, halves=True,
+        on_gpu=False, rounds=2,
+    )  # fmt: skip
+
+
+def _form(renderer: SpeakerRenderer) -> tuple[object, ...]:
+    """All that a graph of this speaker's generator and region depends on."""
+    generator, region = renderer.generator, renderer.profile.region
+    return (type(generator).__qualname__, generator.resolution, _shapes(generator.module()), region)
+
+
+def _shapes(module: nn.Module) -> tuple[object, ...]:
+    """Names and shapes of a network's weights."""
+    return tuple((name, tuple(value.shape)) for name, value in sorted(module.state_dict().items()))
 
 
 def _looks(renderer: SpeakerRenderer) -> list[Tensor]:
-    """Codes to compare pictures at: the clip's mean mouth, and each mouth number moved."""
+    """Codes to compare pictures at: the clip's mean mouth, and mouth numbers moved."""
     profile = renderer.profile
     mouths = profile.slopes[-8:]
     return [profile.base, profile.base + _SPREAD * mouths[0], profile.base - _SPREAD * mouths[1:].mean(0)]
+
+
+def _view(renderer: SpeakerRenderer) -> View:
+    """How the face mesh sees the generator's own picture, small, with the region laid over."""
+    generator, region = renderer.generator, renderer.profile.region
+    size = generator.resolution
+    crop = np.diag([size / MESH_SIZE, size / MESH_SIZE, 1.0])
+    matrix = crop.copy()
+    matrix[:2, 2] = (-region.left, -region.top)
+    with torch.no_grad():
+        coarse = generator.coarse(renderer.profile.base[None])
+        face = functional.interpolate(coarse * 0.5 + 0.5, size=(MESH_SIZE, MESH_SIZE), mode="area").clamp(0, 1)
+        inside = torch.zeros(1, 1, size, size)
+        inside[:, :, region.slices[0], region.slices[1]] = 0.9
+        mask = functional.interpolate(inside, size=(MESH_SIZE, MESH_SIZE), mode="area")
+    return View.of(matrix, crop, face.contiguous(), mask, region)
+
+
+def _step_inputs(
+    renderer: SpeakerRenderer, networks: Networks, statistics: WStatistics, config: RefineConfig
+) -> list[tuple[Tensor, ...]]:
+    """Steps from the speaker's mean mouth and from another one, towards landmarks a little away."""
+    view, region = _view(renderer), renderer.profile.region
+    found = []
+    for w in _looks(renderer)[:2]:
+        with torch.no_grad():
+            picture = renderer.eager(w)[0].contiguous()
+            points = points_of(networks.mesh, picture, view)[0, :, :2]
+            goal = goal_of(networks.perceptual, config)(picture)
+        target = points + renderer.generator.resolution / 200 * torch.sin(torch.arange(136.0)).reshape(68, 2)
+        edge = torch.linspace(0, 1, region.height)[None, None, :, None].repeat(1, 1, 1, region.width)
+        offset = 0.1 * torch.sin(torch.arange(float(len(w) * len(statistics.basis)))).reshape(len(w), -1)
+        iod = torch.tensor(renderer.generator.resolution / 4.0)
+        data = StepData(w, offset, target, iod, 0.95 * picture, edge)
+        state = StepState.begin(config.keep * offset)
+        found.append((*state.tensors, *data.tensors, *view.tensors, *goal))
+    return found

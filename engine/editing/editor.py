@@ -18,6 +18,7 @@ from engine.editing.perceptual import PerceptualLoss
 from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig, RefineProblem, refine
 from engine.editing.rendering import SpeakerRenderer
+from engine.editing.stepping import FastForms, refine_by
 from engine.editing.texture import Texture, skin
 from engine.generators.stats import WStatistics
 from engine.speech.alignment import Alignment, GeometricAlignment
@@ -83,6 +84,14 @@ def held_share(wanted: float, room: float) -> float:
     return room * math.tanh(wanted / room) / wanted if room > 0 else 0.0
 
 
+def landmark_weight() -> Tensor:
+    """[68] weight of each landmark in the W+ steps."""
+    weight = torch.zeros(68)
+    weight[torch.from_numpy(MOVED_POINTS)] = _JAW_WEIGHT
+    weight[48:68] = _MOUTH_WEIGHT
+    return weight
+
+
 class FrameEditor:
     """Edits tracked frames of one enrolled speaker.
 
@@ -93,6 +102,7 @@ class FrameEditor:
         mesh: face mesh for the control loop.
         config: weights of the W+ steps.
         alignment: how the displacement is placed on the speaker.
+        fast: forms of the work that a backend runs; what it holds may change between frames.
     """
 
     def __init__(
@@ -103,18 +113,17 @@ class FrameEditor:
         mesh: MeshNet,
         config: RefineConfig,
         alignment: Alignment | None = None,
+        fast: FastForms | None = None,
     ) -> None:
         """Takes the networks; it computes nothing yet."""
+        self._fast: Final = fast or FastForms()
         self._alignment: Final = alignment or GeometricAlignment()
         self._renderer: Final = renderer
         self._statistics: Final = statistics
         self._perceptual: Final = perceptual
         self._mesh: Final = mesh
         self._config: Final = config
-        weight = torch.zeros(68)
-        weight[torch.from_numpy(MOVED_POINTS)] = _JAW_WEIGHT
-        weight[48:68] = _MOUTH_WEIGHT
-        self._weight: Final = weight
+        self._weight: Final = landmark_weight()
 
     @property
     def profile(self) -> SpeakerProfile:
@@ -167,7 +176,7 @@ class FrameEditor:
             w = self._renderer.anchor(features, asked)
             picture = self._renderer.region(w)
         if effort > 0:
-            meter = MouthMeter(self._mesh, rgb, face, seen, region, mask)
+            meter = MouthMeter(self._mesh, rgb, face, seen, region, mask, self._fast.measure)
             with stopwatch(times, "correct"), torch.no_grad():
                 for turn in range(_CORRECTIONS):
                     missing = wanted - meter.mouth(picture)
@@ -182,7 +191,7 @@ class FrameEditor:
                     w, self._renderer.region, meter.points, torch.from_numpy(target.astype(np.float32)), self._weight,
                     seen.pose.iod_px, source, 4 * mask * (1 - mask),
                 )  # fmt: skip
-                picture = self._refined(problem, picture, effort - 1, state)
+                picture = self._refined(problem, meter, picture, effort - 1, state)
         with stopwatch(times, "composite"), torch.no_grad():
             detail = state.detail or Detail(self.profile.sharpening, self.profile.grain)
             picture = sharpen(match_colour(picture, source, mask), detail.share)
@@ -194,10 +203,17 @@ class FrameEditor:
             patch, state.detail = add_grain(patch, detail.grain), detail
         return Edit(patch, target.astype(np.float32), times)
 
-    def _refined(self, problem: RefineProblem, predicted: Tensor, steps: int, state: EditState) -> Tensor:
+    def _refined(
+        self, problem: RefineProblem, meter: MouthMeter, predicted: Tensor, steps: int, state: EditState
+    ) -> Tensor:
         if state.offset is None:
             state.offset = torch.zeros(problem.w.shape[0], self._statistics.basis.shape[0])
-        found = refine(problem, predicted, state.offset, steps, self._statistics, self._perceptual, self._config)
+        if self._fast.step is None:
+            found = refine(problem, predicted, state.offset, steps, self._statistics, self._perceptual, self._config)
+        else:
+            found = refine_by(
+                self._fast.step, problem, meter.view, predicted, state.offset, steps, self._perceptual, self._config
+            )
         state.offset = found.offset
         state.recoveries += found.recovered
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """Reads the mouth on an edited picture, before it is put back: the face mesh on the frame with the region laid over."""
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -7,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.editing.graphs import View
 from engine.editing.mouth import mouth_shape
 from engine.editing.observation import Observation, landmarks_of, mesh_crop
+from engine.editing.stepping import Runner
 from engine.generators.protocol import Region
 from engine.tracking.alignment import crop_from_rgb, warp
 from engine.tracking.mesh import MESH_SIZE, MeshNet
@@ -28,6 +31,7 @@ class MouthMeter:
         observation: the same in the speaker's coordinates.
         region: the part of the crop that is rendered.
         mask: [1,1,h,w] of the region.
+        fast: measures in place of the eager network where no gradient is asked for (`graphs.measured`).
     """
 
     def __init__(
@@ -38,8 +42,11 @@ class MouthMeter:
         observation: Observation,
         region: Region,
         mask: Tensor,
+        fast: Runner | None = None,
     ) -> None:
         """Cuts source and mask to the mesh's crop."""
+        self._fast: Final = fast
+        self._region: Final = region
         self._net: Final = net
         self._pose: Final = observation.pose
         self._crop: Final = mesh_crop(face)
@@ -48,6 +55,11 @@ class MouthMeter:
         self._matrix: Final = shift @ observation.frame_to_crop @ self._crop
         self._source: Final = crop_from_rgb(rgb, self._crop, MESH_SIZE)
         self._mask: Final = warp(mask, self._matrix, MESH_SIZE)
+
+    @functools.cached_property
+    def view(self) -> View:
+        """The same as tensors, for compiled forms."""
+        return View.of(self._matrix, self._crop, self._source, self._mask, self._region)
 
     def points(self, picture: Tensor) -> Tensor:
         """Landmarks of the frame with `picture` [1,3,h,w] laid over: [1,68,3] px of the frame; differentiable."""
@@ -58,5 +70,5 @@ class MouthMeter:
     def mouth(self, picture: Tensor) -> NDArray[np.float64]:
         """The eight mouth numbers of the frame with `picture` laid over."""
         with torch.no_grad():
-            points = self.points(picture)[0].numpy()
-        return mouth_shape(to_head(points, self._pose))
+            found = self.points(picture) if self._fast is None else self._fast(picture, *self.view.tensors)
+        return mouth_shape(to_head(found[0].numpy(), self._pose))

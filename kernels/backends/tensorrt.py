@@ -88,7 +88,7 @@ def build_engine(onnx: Path, folder: Path, generation: str) -> Path:
     Raises:
         BackendUnavailable: TensorRT-RTX is not installed, cannot read the file, or cannot build for that GPU.
     """
-    trt = _library()
+    trt = library()
     if generation not in GENERATIONS:
         raise BackendUnavailable(f"TensorRT-RTX builds for {', '.join(GENERATIONS)} here, not for {generation}")
     path = folder / engine_name(onnx, generation)
@@ -132,7 +132,7 @@ class _Said:
         self.logger = Logger()
 
 
-def _library() -> Any:
+def library() -> Any:
     """TensorRT-RTX's Python module, under the name that its wheels give it.
 
     Raises:
@@ -149,4 +149,4 @@ def _library() -> Any:
 
 
 def _version() -> str:
-    return str(_library().__version__)
+    return str(library().__version__)

@@ -1,6 +1,7 @@
 """A session: order, waiting for speech, passing through, fading in; with the real parts in the slow test."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,13 +120,28 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
         editor = RecordingEditor()
         monkeypatch.setattr(dubber_module, "_networks", lambda _: _Nothing())
         monkeypatch.setattr(dubber_module, "SpeakerRenderer", lambda *_: None)
-        monkeypatch.setattr(dubber_module, "choose_backend", lambda *_: SimpleNamespace(as_dict=dict))
+        monkeypatch.setattr(dubber_module, "_backends", lambda *_: NoBackends())
         monkeypatch.setattr(dubber_module, "FrameEditor", lambda *_: editor)
         monkeypatch.setattr(dubber_module, "create_tracker", lambda _: ScriptedTracker(script))
         profile: Any = SimpleNamespace(generator="0" * 16)
         return Dubber(profile, config, ScriptedSpeech()), editor  # type: ignore[arg-type]
 
     return make
+
+
+class NoBackends:
+    """Notes which efforts were prepared for."""
+
+    fast = None
+
+    def __init__(self) -> None:
+        self.efforts: list[int] = []
+
+    def prepare(self, effort: int) -> None:
+        self.efforts.append(effort)
+
+    def as_dict(self) -> dict[str, object]:
+        return {"backend": "eager", "efforts": self.efforts}
 
 
 class _Nothing:
@@ -341,3 +357,44 @@ def test_effort_may_change_between_pictures(session: Session) -> None:
         dubber.effort = 65
     dubber.push_video(frame(1))
     assert [item.effort for item in (*first, *dubber.ready())] == [1, 0]
+
+
+@pytest.mark.unit
+def test_backends_are_prepared_for_the_first_effort_and_for_each_picture_s(session: Session) -> None:
+    """So that an effort that is raised on the way finds what it needs; what was chosen is told at the end."""
+    dubber, _ = session([("ok", i == 0, 0.0) for i in range(2)], DubConfig(effort=0))
+    assert dubber.backend["efforts"] == [0]
+    dubber.end_audio()
+    dubber.push_video(frame(0))
+    dubber.ready()
+    dubber.effort = 2
+    dubber.push_video(frame(1))
+    dubber.ready()
+    assert dubber.backend == {"backend": "eager", "efforts": [0, 0, 2]}
+
+
+@pytest.mark.unit
+def test_pictures_looked_at_ahead_are_edited_as_others(session: Session) -> None:
+    """In another thread, some of them, in any mixture with others; waiting for speech holds for both."""
+    script: list[tuple[Reason, bool, float]] = [("ok", i == 0, 0.0) for i in range(6)]
+    script[2] = ("no_face", False, 0.0)
+    plain, one = session(script)
+    plain.end_audio()
+    ahead, other = session(script)
+    frames = [frame(index) for index in range(6)]
+    for item in frames:
+        plain.push_video(item)
+    with ThreadPoolExecutor(1) as thread:
+        looked = list(thread.map(ahead.look, frames[:4]))
+    for each in looked:
+        ahead.push_looked(each)
+    assert ahead.ready() == []
+    ahead.end_audio()
+    ahead.push_video(frames[4])
+    ahead.push_looked(ahead.look(frames[5]))
+    done, wanted = ahead.ready(), plain.ready()
+    assert [(item.source.pts, item.edited, item.reason) for item in done] == [
+        (item.source.pts, item.edited, item.reason) for item in wanted
+    ]
+    assert one.asked == other.asked and len(done) == 6
+    assert done[0].stages_ms.keys() == {"rgb", "track", "speech", "render", "blend"}

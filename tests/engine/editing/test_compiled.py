@@ -1,20 +1,42 @@
 """The choice of what renders a speaker's region: compiled once, equal to the reference, refused with reasons."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from engine.editing import compiled as module
-from engine.editing.compiled import choose_backend
+from engine.editing.compiled import (
+    MEASURE,
+    RENDER,
+    STEP,
+    SessionBackends,
+    Work,
+    choose_backend,
+    choose_for,
+    forms_made,
+    measurement,
+    render,
+    step,
+)
+from engine.editing.editor import landmark_weight
+from engine.editing.perceptual import PerceptualLoss
 from engine.editing.profile import SpeakerProfile
+from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
+from engine.editing.stepping import Runner
 from engine.errors import BackendError
 from engine.generators.mobile import MobileStyleGAN
+from engine.generators.protocol import Region
+from engine.generators.stats import WStatistics
+from kernels.backends.choice import BackendName, Choice
 from kernels.errors import BackendUnavailable
 from kernels.flat import FlatGraph
+from kernels.step import STATE
+from tests.engine.editing.test_graphs import StillMesh
 
 pytestmark = pytest.mark.unit
 
@@ -42,17 +64,19 @@ def test_auto_compiles_nothing_and_says_so(
     renderer: SpeakerRenderer, tmp_path: Path, stand_in: list[FlatGraph]
 ) -> None:
     choice = choose_backend(renderer, "auto", tmp_path)
-    assert choice.name == "eager" and "nothing is compiled on this machine yet" in choice.reason
+    assert choice.name == "eager" and "not compiled on this machine yet" in choice.reason
+    assert "livedub compile" in choice.reason
     assert stand_in == []
 
 
 def test_auto_passes_over_packages_of_other_graphs(
     renderer: SpeakerRenderer, tmp_path: Path, stand_in: list[FlatGraph]
 ) -> None:
-    (tmp_path / "other.pt2").touch()
+    """A note of this form whose package is gone or of older code: the graph tells."""
+    render(renderer).note(tmp_path).write_text(RENDER)
     choice = choose_backend(renderer, "auto", tmp_path)
     assert choice.name == "eager" and "not compiled on this machine yet" in choice.reason
-    assert stand_in == []
+    assert stand_in == [] and len(choice.trials) > 1
 
 
 def test_what_is_compiled_renders_the_same_pictures(
@@ -100,10 +124,11 @@ def test_a_missing_compiler_is_an_error_only_where_it_is_asked_for(
         raise BackendUnavailable("no compiler: install g++")
 
     monkeypatch.setattr(module, "compiled", none)
+    monkeypatch.setattr(module, "has_bfloat16", lambda: False)
     monkeypatch.setattr(module, "is_cached", lambda graph, folder: True)
     with pytest.raises(BackendError, match="no compiler: install g[+][+]"):
         choose_backend(renderer, "aoti", tmp_path)
-    (tmp_path / "this.pt2").touch()
+    render(renderer).note(tmp_path).write_text(RENDER)
     choice = choose_backend(renderer, "auto", tmp_path)
     assert choice.name == "eager" and "no compiler" in choice.reason
 
@@ -116,13 +141,140 @@ def test_wrong_pictures_are_refused(renderer: SpeakerRenderer, tmp_path: Path, m
         return run
 
     monkeypatch.setattr(module, "compiled", wrong)
+    monkeypatch.setattr(module, "has_bfloat16", lambda: False)
     with pytest.raises(BackendError, match="differs from eager"):
         choose_backend(renderer, "aoti", tmp_path)
 
 
 def test_gpu_backends_say_why_they_cannot_be_used(renderer: SpeakerRenderer, tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="tensorrt"):
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device answers")
+    with pytest.raises(BackendError, match="no CUDA device.*has not been tried"):
         choose_backend(renderer, "tensorrt", tmp_path)
-    if not torch.cuda.is_available():
-        with pytest.raises(BackendError, match="no CUDA device"):
-            choose_backend(renderer, "cudagraph", tmp_path)
+    with pytest.raises(BackendError, match="no CUDA device"):
+        choose_backend(renderer, "cudagraph", tmp_path)
+
+
+@dataclass
+class Shared:
+    """Networks that all sessions share."""
+
+    perceptual: PerceptualLoss
+    mesh: StillMesh
+
+
+@pytest.fixture
+def shared(perceptual: PerceptualLoss) -> Shared:
+    return Shared(perceptual, StillMesh())
+
+
+def backends(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, folder: Path, asked: BackendName = "aoti"
+) -> SessionBackends:
+    return SessionBackends(renderer, shared, statistics, RefineConfig(), landmark_weight(), asked, folder)
+
+
+def test_an_effort_s_work_is_chosen_when_it_is_needed_and_once(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def choosing(work: Work, backend: str, folder: Path) -> Choice:
+        asked.append(work.name)
+        return Choice("eager" if work.name == MEASURE else "aoti", lambda *inputs: inputs, "as the test says", ())
+
+    monkeypatch.setattr(module, "choose_for", choosing)
+    made = backends(renderer, shared, statistics, tmp_path)
+    for effort, pieces in ((0, [RENDER]), (1, [RENDER, MEASURE]), (0, [RENDER, MEASURE]), (2, [RENDER, MEASURE, STEP])):
+        made.prepare(effort)
+        made.prepare(effort)
+        assert asked == pieces
+        assert made.fast.measure is None, "eager is the editor's own form"
+        assert (made.fast.step is not None) == (STEP in pieces)
+    told = made.as_dict()
+    assert (told["backend"], told[MEASURE]["backend"], told[STEP]["backend"]) == ("aoti", "eager", "aoti")
+
+
+def test_auto_uses_what_was_compiled_and_says_of_each_piece_what_it_runs_on(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path, stand_in: list[FlatGraph],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "is_cached", lambda graph, folder: True)
+    backends(renderer, shared, statistics, tmp_path).prepare(1)
+    made = backends(renderer, shared, statistics, tmp_path, "auto")
+    made.prepare(2)
+    told = made.as_dict()
+    assert [trial["name"] for trial in told["trials"]] == ["eager", "aoti", "cudagraph", "tensorrt"]
+    assert told[STEP]["backend"] == "eager" and "not compiled on this machine" in told[STEP]["reason"]
+    assert made.fast.step is None
+    assert forms_made(tmp_path) == {RENDER: 1, MEASURE: 1}
+
+
+def test_what_is_compiled_measures_the_same_mouth(
+    renderer: SpeakerRenderer, shared: Shared, tmp_path: Path, stand_in: list[FlatGraph]
+) -> None:
+    work = measurement(renderer, shared.mesh)
+    choice = choose_for(work, "aoti", tmp_path)
+    first, other, _ = work.inputs()
+    assert len(stand_in) == 1
+    torch.testing.assert_close(choice.runner(*other)[0], work.reference(*other)[0])
+    assert not torch.allclose(choice.runner(*first)[0], choice.runner(*other)[0], atol=1e-3)
+
+
+def test_steps_are_judged_by_gradient_and_loss(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path, stand_in: list[FlatGraph]
+) -> None:
+    """Of both sets of inputs; what is used gives out the whole step."""
+    work = step(renderer, shared, statistics, RefineConfig(), landmark_weight())
+    choice = choose_for(work, "aoti", tmp_path)
+    assert len(stand_in) == 1
+    assert choice.trials[1].difference is not None and choice.trials[1].difference < 1e-3
+    for inputs in work.inputs():
+        found, wanted = choice.runner(*inputs), work.reference(*inputs)
+        torch.testing.assert_close(found[STATE], wanted[STATE], rtol=1e-4, atol=0)
+        torch.testing.assert_close(found[STATE + 1], wanted[STATE + 1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [STATE, STATE + 1])
+def test_a_step_of_another_gradient_or_loss_is_refused(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, place: int,
+) -> None:  # fmt: skip
+    work = step(renderer, shared, statistics, RefineConfig(), landmark_weight())
+
+    def wrong(graph: FlatGraph, folder: Path, name: str) -> Runner:
+        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+            results = list(work.reference(*inputs))
+            results[place] = 1.1 * results[place]
+            return tuple(results)
+
+        return run
+
+    monkeypatch.setattr(module, "compiled", wrong)
+    monkeypatch.setattr(module, "has_bfloat16", lambda: False)
+    nothing = FlatGraph(fx.GraphModule({}, fx.Graph()), (), ())
+    untraced = replace(work, graph=lambda examples, half, portable: nothing)
+    with pytest.raises(BackendError, match="W[+] step: .* differs from eager by 0[.](0[5-9]|1)"):
+        choose_for(untraced, "aoti", tmp_path)
+
+
+def test_steps_stay_off_the_gpu_and_it_is_said(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path
+) -> None:
+    work = step(renderer, shared, statistics, RefineConfig(), landmark_weight())
+    choice = choose_for(work, "tensorrt", tmp_path)
+    assert choice.name == "eager" and choice.reason == "tensorrt does not run this work yet"
+
+
+def test_a_form_is_of_networks_region_and_threads_not_of_a_speaker(
+    renderer: SpeakerRenderer, small: MobileStyleGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = render(renderer).note(tmp_path)
+    profile = renderer.profile
+    other = SpeakerRenderer(replace(profile, base=profile.base + 1), small)
+    assert render(other).note(tmp_path) == note
+    moved = SpeakerRenderer(replace(profile, region=Region(36, 32, 64, 64)), small)
+    assert render(moved).note(tmp_path) != note
+    assert measurement(renderer, StillMesh()).note(tmp_path) != note
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert render(renderer).note(tmp_path) != note

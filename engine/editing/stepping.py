@@ -1,0 +1,78 @@
+"""Forms of the edit's work that a backend runs, and the W+ search by such steps.
+
+`refine_by` searches as `refine.refine` does, from the same start and with the same rules of recovery; only the step -
+objective, gradient and Adam - is one function of tensors (`graphs.wplus_step`), compiled or not.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from engine.editing.graphs import StepData, View
+from engine.editing.perceptual import PerceptualLoss
+from engine.editing.refine import RefineConfig, Refined, RefineProblem, looks_of
+from kernels.step import STATE, StepState
+
+Runner = Callable[..., tuple[Tensor, ...]]
+"""Takes a graph's inputs, gives its results."""
+
+_RISE: Final = 2.0
+"""A loss this many times the first one's ends a search, as `refine` has it."""
+
+
+@dataclass
+class FastForms:
+    """What an editor uses in place of its eager work; None: nothing."""
+
+    measure: Runner | None = None
+    """As `graphs.measured`."""
+    step: Runner | None = None
+    """As `graphs.wplus_step`."""
+
+
+def refine_by(
+    step: Runner,
+    problem: RefineProblem,
+    view: View,
+    predicted: Tensor,
+    last: Tensor,
+    steps: int,
+    perceptual: PerceptualLoss,
+    config: RefineConfig,
+) -> Refined:
+    """Optimise the offset of w for a number of steps.
+
+    Args:
+        step: one step, with `config` inside.
+        problem: the frame's objective.
+        view: how the face mesh sees the frame.
+        predicted: [1,3,h,w] picture of `problem.w`.
+        last: [R,K] last frame's offset.
+        steps: Adam steps; 0 gives zero offset.
+        perceptual: the distance.
+        config: of the search's start.
+    """
+    if steps == 0:
+        return Refined(torch.zeros_like(last), False)
+    goal = looks_of(perceptual, predicted, config)
+    iod = torch.as_tensor(problem.iod_px, dtype=torch.float32)
+    data = StepData(problem.w, last, problem.target, iod, problem.source, problem.edge)
+    fixed = (*data.tensors, *view.tensors, *goal)
+    state = StepState.begin(config.keep * last)
+    best, best_loss, most = torch.zeros_like(last), float("inf"), float("inf")
+    for _ in range(steps):
+        results = step(*state.tensors, *fixed)
+        loss, gradient = float(results[STATE]), results[STATE + 1]
+        if not math.isfinite(loss) or loss > most:
+            return Refined(best, True)
+        most = min(most, _RISE * loss)
+        if loss < best_loss:
+            best, best_loss = state.z, loss
+        if not bool(torch.isfinite(gradient).all()):
+            return Refined(best, True)
+        state = StepState.after(results)
+    return Refined(state.z, False)
