@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TextIO
 
 from engine.errors import LivedubError
+from engine.speech.alignment import ALIGNMENTS
 from kernels.memory import keep_large_blocks
 from streaming.commands import demo, doctor, dub, enroll, plot, serve, train, weights
 from streaming.commands.common import Context
@@ -51,7 +52,11 @@ def main(
     args = build_parser().parse_args(words)
     screen = Screen(args.json, stdout or sys.stdout, stderr or sys.stderr)
     used = engine or LocalEngine(
-        getattr(args, "backend", "auto"), getattr(args, "encoder", None), enroll.unfinished(args)
+        getattr(args, "backend", "auto"),
+        getattr(args, "encoder", None),
+        enroll.unfinished(args),
+        getattr(args, "look_ahead", None),
+        getattr(args, "alignment", ALIGNMENTS[0]),
     )
     context = Context(screen, used, stdin or sys.stdin, shlex.join(["livedub", *words]))
     before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None

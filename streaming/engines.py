@@ -14,7 +14,8 @@ from engine.editing.profile import SpeakerProfile
 from engine.errors import BackendError, ProfileError
 from engine.generators.library import DEFAULT
 from engine.media import VideoFrame
-from engine.speech import EMOTIONS, load_speech_model
+from engine.speech import CHOICES
+from engine.speech.alignment import ALIGNMENTS
 from kernels.backends.choice import BackendName
 from streaming.dubbing import Session
 from streaming.screen import Report
@@ -110,12 +111,23 @@ class LocalEngine:
         backend: what renders; "auto" measures what is compiled on this machine.
         encoder: checkpoint of an encoder (e4e, pSp), where enrolments start.
         unfinished: where an enrolment is kept while it runs, and taken up when it was broken off.
+        look_ahead_ms: most speech beyond a picture that dubs may wait for; None: the engine's default.
+        alignment: how dubs place the mouth, one of `engine.speech.alignment.ALIGNMENTS`.
+
+    Raises:
+        BadInputError: look-ahead or alignment are out of range.
     """
 
     def __init__(
-        self, backend: BackendName = "auto", encoder: Path | None = None, unfinished: Path | None = None
+        self,
+        backend: BackendName = "auto",
+        encoder: Path | None = None,
+        unfinished: Path | None = None,
+        look_ahead_ms: int | None = None,
+        alignment: str = ALIGNMENTS[0],
     ) -> None:
         """Loads nothing yet."""
+        self._dub: Final = DubConfig(backend=backend, look_ahead_ms=look_ahead_ms, alignment=alignment)
         self._backend: Final[BackendName] = backend
         self._encoder: Final = encoder
         self._unfinished: Final = unfinished
@@ -147,19 +159,18 @@ class LocalEngine:
         self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
     ) -> Session:
         """Begin a dub in an emotion; effort None is the engine's default."""
-        config = DubConfig(tracker=tracker, emotion=emotion, intensity=intensity, backend=self._backend)
+        config = replace(self._dub, tracker=tracker, emotion=emotion, intensity=intensity)
         return Dubber(_own(profile), config if effort is None else replace(config, effort=effort))
 
     def features(self) -> Features:
         """What may be asked for."""
-        return Features(default_effort=DubConfig().effort, max_effort=8, emotions=EMOTIONS)
+        return Features(default_effort=DubConfig().effort, max_effort=8, emotions=CHOICES)
 
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
         """Begin a live dub."""
-        speech = load_speech_model()
-        config = DubConfig(backend=self._backend)
-        config = config if effort is None else replace(config, effort=effort)
-        return OpenedSession(Dubber(_own(profile), config, speech), speech.look_ahead_ms)
+        config = self._dub if effort is None else replace(self._dub, effort=effort)
+        dubber = Dubber(_own(profile), config)
+        return OpenedSession(dubber, dubber.look_ahead_ms)
 
 
 def _own(profile: Profile) -> SpeakerProfile:

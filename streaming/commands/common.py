@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from engine.errors import BadInputError
+from engine.speech import LOOK_AHEADS_MS
+from engine.speech.alignment import ALIGNMENTS
 from streaming.engines import Engine
 from streaming.screen import Screen
 
@@ -52,6 +54,31 @@ def add_person(parser: argparse.ArgumentParser) -> None:
         default="mesh",
         help="landmark tracker: mesh (default), or fan (needs the extra livedub[fan] and internet once)",
     )
+
+
+def add_following(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that dub: how far ahead the speech is heard, and how the mouth is placed."""
+    parser.add_argument(
+        "--look-ahead",
+        type=look_ahead,
+        metavar="MS",
+        help="most speech, in ms, that is heard beyond a picture before it is edited, 40 to 200 (default: 113)",
+    )
+    parser.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        default=ALIGNMENTS[0],
+        help="how the mouth is placed on the speaker: geometric (default, better on real faces), or a network",
+    )
+
+
+def look_ahead(text: str) -> int:
+    """Milliseconds that the speech model can be made to hear ahead."""
+    value = int(text)
+    if value not in LOOK_AHEADS_MS:
+        least, most = LOOK_AHEADS_MS[0], LOOK_AHEADS_MS[-1]
+        raise argparse.ArgumentTypeError(f"got {text}, expected {least} to {most} ms")
+    return value
 
 
 def seconds(text: str) -> float:

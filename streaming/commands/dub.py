@@ -9,9 +9,18 @@ from engine.errors import BackendError
 from engine.evaluation import Collector, EditedFrameLike, Judge, Report, best_judge, peak_memory_mb
 from engine.evaluation.strips import StripMaker
 from engine.files import check_output, write_atomically
-from engine.speech.emotions import EMOTIONS
+from engine.speech.emotions import CHOICES
 from kernels.backends.choice import BACKENDS
-from streaming.commands.common import Context, Subparsers, add_json, add_person, all_different, share, steps
+from streaming.commands.common import (
+    Context,
+    Subparsers,
+    add_following,
+    add_json,
+    add_person,
+    all_different,
+    share,
+    steps,
+)
 from streaming.consent import require_consent
 from streaming.dubbing import Chosen, Tally, dub_to_file
 from streaming.engines import Tracker
@@ -58,15 +67,20 @@ def add(commands: Subparsers) -> None:
         "--effort", type=steps, metavar="N", help="optimisation steps a picture (default: the engine's)"
     )
     parser.add_argument(
-        "--emotion", choices=EMOTIONS, default="neutral", help="emotion of the mouth (default: neutral)"
+        "--emotion",
+        choices=CHOICES,
+        default="neutral",
+        help="emotion of the mouth (default: neutral); auto tells it from the speech, which is experimental",
     )
-    parser.add_argument("--intensity", type=share, default=1.0, metavar="X", help="of the emotion, 0 to 1 (default: 1)")
+    parser.add_argument("--intensity", type=share, default=1.0, metavar="X", help="of the emotion, 0 to 1 (default: "
+                        "1); with auto a factor on what is heard")  # fmt: skip
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
         default="auto",
         help="what renders: auto measures and takes the fastest that is right, of what is compiled (default)",
     )
+    add_following(parser)
     parser.add_argument("--loop", action="store_true", help="play the video back and forth until the speech ends")
     parser.add_argument("--report", type=Path, metavar="REPORT.json", help="measure quality and times, write them here")
     add_person(parser)
@@ -126,7 +140,7 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
         return tally, None
     extra: dict[str, Any] = {"peak_memory_mb": peak_memory_mb(), "warnings": context.screen.warnings}
     if isinstance(session, Chosen):
-        extra["backend"] = dict(session.backend)
+        extra |= {"backend": dict(session.backend), "speech": dict(session.speech_notes)}
     return tally, collector.finish(context.command_line, **extra)
 
 

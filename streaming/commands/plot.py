@@ -11,7 +11,7 @@ from engine.files import check_output, write_atomically
 from engine.speech import EMOTIONS, load_speech_model
 from engine.speech.drawing import Drawn, draw
 from engine.speech.emotions import EmotionBlend
-from streaming.commands.common import Context, Subparsers, add_json, length, seconds, share
+from streaming.commands.common import Context, Subparsers, add_json, length, look_ahead, seconds, share
 from streaming.ingest.sound import ENGINE_RATE, read_sound
 
 
@@ -30,7 +30,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--duration", type=length, default=None, metavar="S", help="draw only S seconds")
     parser.add_argument("--emotion", choices=EMOTIONS, default="neutral", help="emotion that is shown")
     parser.add_argument("--intensity", type=share, default=1.0, metavar="SHARE", help="its intensity, 0 to 1")
-    parser.add_argument("--look-ahead", type=int, default=None, metavar="MS",
+    parser.add_argument("--look-ahead", type=look_ahead, default=None, metavar="MS",
         help="largest look-ahead of the model in ms (default: that of the shipped weights)",
     )  # fmt: skip
     add_json(parser)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine.errors import BackendError, BadInputError
-from streaming.commands.common import Context, Subparsers, add_json
+from streaming.commands.common import Context, Subparsers, add_following, add_json
 from streaming.consent import require_consent, stated
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--audio", type=Path, metavar="FILE", help="speech for that session (default: the shipped one)")
     parser.add_argument("--effort", type=int, metavar="N", help="optimisation steps a picture of that session")
     parser.add_argument("--delay", type=int, metavar="MS", help="its delay in ms, a multiple of 20 (default: measured)")
+    add_following(parser)
     parser.add_argument("--record", metavar="FILE.mp4", help="record that session as well")
     parser.add_argument("--push", action="append", default=[], metavar="URL", help="push that session to rtmp://, "
                         "rtmps:// or udp:// as well; may be repeated")  # fmt: skip

@@ -289,7 +289,7 @@ async function begin() {
   $("effort").value = engine.default_effort;
   $("effort-shown").textContent = engine.default_effort;
   $("emotions").hidden = engine.emotions.length === 0;
-  $("emotion").replaceChildren(...engine.emotions.map((name) => new Option(name)));
+  $("emotion").replaceChildren(...engine.emotions.map((name) => new Option(name === "auto" ? "auto: from the voice, experimental" : name, name)));
   await join();
 }
 

@@ -1,6 +1,6 @@
 """A session: order, waiting for speech, passing through, fading in; with the real parts in the slow test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -50,6 +50,9 @@ class ScriptedTracker:
 
 class ScriptedSpeech:
     """Speech that is there as far as it was pushed, less a look-ahead of 0.1 s."""
+
+    look_ahead_ms = 100
+    shown: Mapping[str, float] = {"neutral": 1.0}
 
     def __init__(self) -> None:
         """No sound yet."""
@@ -236,6 +239,40 @@ def test_a_session_begins_in_its_emotion_and_changes_it_by_blending(session: Ses
 
 
 @pytest.mark.unit
+def test_a_session_tells_how_it_follows_the_speech(session: Session) -> None:
+    """Its look-ahead and alignment, the emotion asked last and those shown."""
+    dubber, _ = session([], DubConfig(emotion="auto", alignment="network"))
+    assert dubber.look_ahead_ms == 100
+    assert dubber.speech_notes["emotion"] == "auto"
+    dubber.set_emotion("sad")
+    assert dubber.speech_notes == {
+        "look_ahead_ms": 100,
+        "alignment": "network",
+        "emotion": "sad",
+        "emotions_shown": {"neutral": 1.0},
+    }
+
+
+@pytest.mark.unit
+def test_the_look_ahead_of_the_configuration_reaches_the_model(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no model is handed in."""
+    asked: list[int | None] = []
+
+    def load(limit_ms: int | None) -> ScriptedSpeech:
+        asked.append(limit_ms)
+        return ScriptedSpeech()
+
+    session([])
+    monkeypatch.setattr(dubber_module, "load_speech_model", load)
+    profile: Any = SimpleNamespace(generator="0" * 16)
+    Dubber(profile, DubConfig(look_ahead_ms=60))
+    Dubber(profile)
+    assert asked == [60, None]
+
+
+@pytest.mark.unit
 def test_speech_at_another_rate_is_refused(session: Session) -> None:
     """The message says what is expected."""
     dubber, _ = session([])
@@ -254,6 +291,8 @@ def test_speech_at_another_rate_is_refused(session: Session) -> None:
         {"intensity": 1.1},
         {"emotion": "bored"},
         {"alignment": "by"},
+        {"look_ahead_ms": 39},
+        {"look_ahead_ms": 201},
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, float | str]) -> None:

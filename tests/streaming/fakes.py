@@ -36,6 +36,7 @@ class FakeSession:
     """Paints a grey square; hands pictures out three later, as an engine with look-ahead does."""
 
     backend: Mapping[str, Any] = {"backend": "eager", "reason": "scripted"}
+    speech_notes: Mapping[str, Any] = {"look_ahead_ms": 113, "alignment": "geometric"}
 
     def __init__(self, reasons: Mapping[int, str], effort: int, interrupt_at: int | None) -> None:
         self.heard: list[AudioChunk] = []

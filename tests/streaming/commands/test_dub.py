@@ -11,6 +11,7 @@ import pytest
 from engine.errors import BackendError, NoFaceError, WeightsError
 from engine.evaluation import FIGURES
 from engine.generators.library import generator_path
+from streaming import cli
 from streaming.commands import dub
 from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.sound import read_sound
@@ -90,6 +91,7 @@ def test_a_profile_effort_and_tracker_reach_the_engine(video: Path, speech: Path
         ((), ("neutral", 1.0)),
         (("--emotion", "happy"), ("happy", 1.0)),
         (("--emotion", "sad", "--intensity", 0.4), ("sad", 0.4)),
+        (("--emotion", "auto"), ("auto", 1.0)),
     ],
 )
 def test_an_emotion_and_its_intensity_reach_the_engine(
@@ -100,7 +102,18 @@ def test_an_emotion_and_its_intensity_reach_the_engine(
     assert engine.moods == [mood]
 
 
-@pytest.mark.parametrize("words", [("--emotion", "bored"), ("--intensity", 1.5), ("--intensity", -1)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--emotion", "bored"),
+        ("--intensity", 1.5),
+        ("--intensity", -1),
+        ("--look-ahead", 39),
+        ("--look-ahead", 201),
+        ("--look-ahead", "soon"),
+        ("--alignment", "by hand"),
+    ],
+)
 def test_what_is_no_emotion_is_refused_before_any_work(
     video: Path, speech: Path, out: Path, words: tuple[object, ...]
 ) -> None:
@@ -108,6 +121,21 @@ def test_what_is_no_emotion_is_refused_before_any_work(
     with pytest.raises(SystemExit):
         livedub("dub", video, "--audio", speech, "-o", out, *words, "--consent", engine=engine)
     assert engine.enrolled == []
+
+
+@pytest.mark.parametrize("command", ["dub", "serve"])
+def test_look_ahead_and_alignment_reach_the_engine(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[object, ...]] = []
+
+    def engine(*arguments: object) -> FakeEngine:
+        made.append(arguments)
+        return FakeEngine()
+
+    monkeypatch.setattr(cli, "LocalEngine", engine)
+    files = ["nowhere.mp4", "--audio", "nowhere.wav", "-o", "x.mp4"] if command == "dub" else ["--port", "70000"]
+    assert cli.main([command, *files, "--look-ahead", "60", "--alignment", "network"]) == 2
+    assert cli.main([command, *files]) == 2
+    assert [arguments[3:] for arguments in made] == [(60, "network"), (None, "geometric")]
 
 
 def test_longer_speech_is_cut_with_a_warning(video: Path, out: Path, tmp_path: Path) -> None:
@@ -181,6 +209,7 @@ def test_a_report_holds_every_figure_or_its_reason(
     assert all(written["not_measured"][key] for key, value in written["figures"].items() if value is None)
     assert written["command"].startswith("livedub dub ")
     assert written["frames"] == 25
+    assert written["speech"] == {"look_ahead_ms": 113, "alignment": "geometric"}
     assert "dlib is not installed" in done.values["warnings"][0]
 
 

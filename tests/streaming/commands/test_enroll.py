@@ -96,7 +96,9 @@ def test_the_engine_is_told_of_encoder_and_unfinished_work(
     assert cli.main([str(word) for word in words]) == 0
     cli.main(["weights", "list", "--json"])
     unfinished = tmp_path / "ann.safetensors.unfinished"
-    assert made == [("auto", Path("e4e.pt"), unfinished), ("auto", None, unfinished), ("auto", None, None)]
+    rest = (None, "geometric")
+    kept = [("auto", Path("e4e.pt"), unfinished), ("auto", None, unfinished), ("auto", None, None)]
+    assert made == [(*arguments, *rest) for arguments in kept]
 
 
 def test_the_local_engine_hands_both_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
