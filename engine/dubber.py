@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine import weights
-from engine.editing.compiled import choose_backend
-from engine.editing.editor import EditState, FrameEditor
+from engine.editing.compiled import SessionBackends
+from engine.editing.editor import EditState, FrameEditor, landmark_weight
 from engine.editing.enrolment import EnrolConfig, EnrolParts, enroll_speaker
 from engine.editing.keeping import Kept
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
@@ -75,7 +75,9 @@ class DubConfig:
         check_choice(self.emotion, self.intensity)
         if self.look_ahead_ms is not None and self.look_ahead_ms not in LOOK_AHEADS_MS:
             least, most = LOOK_AHEADS_MS[0], LOOK_AHEADS_MS[-1]
-            raise BadInputError(f"look_ahead_ms is {self.look_ahead_ms}; expected a whole number from {least} to {most}")
+            raise BadInputError(
+                f"look_ahead_ms is {self.look_ahead_ms}; expected a whole number from {least} to {most}"
+            )
         if self.backend not in BACKENDS:
             raise BadInputError(f"backend is {self.backend!r}; expected one of {', '.join(BACKENDS)}")
         if self.alignment not in ALIGNMENTS:
@@ -110,11 +112,26 @@ class EditedFrame:
     """Time of each stage in ms."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A picture in which the face was looked for."""
+
+    frame: VideoFrame
+    """The picture as it came."""
+    rgb: NDArray[np.uint8]
+    """[H,W,3] the same as RGB."""
+    result: TrackResult
+    """What the tracker says of it."""
+    stages_ms: Mapping[str, float]
+    """Time of each stage in ms."""
+
+
 class Dubber:
     """Edits one video so that its speaker follows one speech.
 
     Push speech and pictures in any interleaving, both in order; `ready` gives each picture once, in order, as soon as
-    the speech that it needs (its own time plus the look-ahead) is there. Keep one per stream; not for several threads.
+    the speech that it needs (its own time plus the look-ahead) is there. Keep one per stream; not for several threads,
+    except that `look` may go ahead in a thread of its own.
 
     Args:
         profile: the enrolled speaker.
@@ -135,11 +152,11 @@ class Dubber:
         self._effort = self._config.effort
         networks = _networks(name_of(profile.generator))
         renderer = SpeakerRenderer(profile, networks.ready.generator)
-        self.backend: Final = choose_backend(renderer, self._config.backend).as_dict()
-        """What renders the region, why, and what else was tried: plain JSON values."""
+        self._backends: Final = _backends(renderer, networks, self._config.refine, self._config.backend)
+        self._backends.prepare(self._effort)
         self._editor: Final = FrameEditor(
             renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self._config.refine,
-            create_alignment(self._config.alignment),
+            create_alignment(self._config.alignment), self._backends.fast,
         )  # fmt: skip
         self._tracker: Final[Tracker] = create_tracker(self._config.tracker)
         model = speech or load_speech_model(limit_ms=self._config.look_ahead_ms)
@@ -148,11 +165,19 @@ class Dubber:
         self._speech: Final = model.stream()
         self._emotion = self._config.emotion
         self._speech.set_emotion(self._emotion, self._config.intensity, blend_s=0.0)
-        self._waiting: Final[deque[VideoFrame]] = deque()
+        self._waiting: Final[deque[VideoFrame | Looked]] = deque()
         self._state: Final = EditState()
         self._audio_ended = False
         self._strength = 0.0
         self._last_s = -math.inf
+
+    @property
+    def backend(self) -> Mapping[str, Any]:
+        """What renders the region, why, and what else was tried: plain JSON values.
+
+        Where an effort needed them, "mouth measurement" and "W+ step" hold the same of these.
+        """
+        return self._backends.as_dict()
 
     @property
     def effort(self) -> int:
@@ -212,6 +237,22 @@ class Dubber:
         """Take the next picture; it is edited when `ready` is called and its speech is there."""
         self._waiting.append(frame)
 
+    def look(self, frame: VideoFrame) -> Looked:
+        """Find the face in the next picture, ahead of its edit; the result goes to `push_looked`.
+
+        Pictures must be looked at in order, each once. This may run in another thread than everything else.
+        """
+        times: dict[str, float] = {}
+        with stopwatch(times, "rgb"):
+            rgb = frame.rgb()
+        with stopwatch(times, "track"):
+            result = self._tracker.track(rgb, frame.seconds)
+        return Looked(frame, rgb, result, times)
+
+    def push_looked(self, looked: Looked) -> None:
+        """Take the next picture, already looked at; as `push_video`."""
+        self._waiting.append(looked)
+
     def end_video(self) -> None:
         """No more pictures come: pictures that still wait need no more speech, the mouth rests where it is missing."""
         self.end_audio()
@@ -219,15 +260,18 @@ class Dubber:
     def ready(self) -> list[EditedFrame]:
         """Edit and give the pictures whose speech is there."""
         done = []
-        while self._waiting and (self._audio_ended or self._speech.ready_until_s >= self._waiting[0].seconds):
-            done.append(self._process(self._waiting.popleft()))
+        while self._waiting and (self._audio_ended or self._speech.ready_until_s >= self._first_s()):
+            item = self._waiting.popleft()
+            done.append(self._process(item if isinstance(item, Looked) else self.look(item)))
         return done
 
-    def _process(self, frame: VideoFrame) -> EditedFrame:
-        rgb = frame.rgb()
-        times: dict[str, float] = {}
-        with stopwatch(times, "track"):
-            result = self._tracker.track(rgb, frame.seconds)
+    def _first_s(self) -> float:
+        """Time of the picture that has waited longest."""
+        item = self._waiting[0]
+        return item.frame.seconds if isinstance(item, Looked) else item.seconds
+
+    def _process(self, looked: Looked) -> EditedFrame:
+        frame, rgb, result, times = looked.frame, looked.rgb, looked.result, dict(looked.stages_ms)
         with stopwatch(times, "speech"):
             mouth = self._speech.at(frame.seconds)
         if result.cut:
@@ -235,6 +279,7 @@ class Dubber:
         if result.face is None:
             return self._untouched(frame, result, mouth.speaking, times)
         strength = self._fade(frame.seconds, result)
+        self._backends.prepare(self._effort)
         edit = self._editor.edit(rgb, result.face, mouth.displacement, strength, self._effort, self._state)
         times.update(edit.stages_ms)
         with stopwatch(times, "blend"):
@@ -307,8 +352,12 @@ def enroll(
     return enroll_speaker(frames, parts, config, progress or _silent, kept)
 
 
-def compile_for(profile: SpeakerProfile) -> Mapping[str, object]:
-    """Compile what renders this profile's region, so that sessions find it: half a minute, once for each generator.
+def compile_for(profile: SpeakerProfile, effort: int = 2) -> Mapping[str, Any]:
+    """Compile what edits of this profile run on, so that sessions find it: once for each generator and region.
+
+    Args:
+        profile: any speaker of that generator and region.
+        effort: 0: the render, half a minute; 1: the mouth's measurement, too; 2 or more: W+ steps, minutes.
 
     Returns:
         What came of it, as `Dubber.backend`.
@@ -316,8 +365,11 @@ def compile_for(profile: SpeakerProfile) -> Mapping[str, object]:
     Raises:
         BackendError: there is no C++ compiler, or what it makes computes something else.
     """
-    renderer = SpeakerRenderer(profile, _networks(name_of(profile.generator)).ready.generator)
-    return choose_backend(renderer, "aoti").as_dict()
+    networks = _networks(name_of(profile.generator))
+    renderer = SpeakerRenderer(profile, networks.ready.generator)
+    backends = _backends(renderer, networks, RefineConfig(), "aoti")
+    backends.prepare(effort)
+    return backends.as_dict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +377,12 @@ class _Networks:
     ready: ReadyGenerator
     perceptual: PerceptualLoss
     mesh: MeshNet
+
+
+def _backends(
+    renderer: SpeakerRenderer, networks: _Networks, config: RefineConfig, asked: BackendName
+) -> SessionBackends:
+    return SessionBackends(renderer, networks, networks.ready.statistics, config, landmark_weight(), asked)
 
 
 @functools.lru_cache(maxsize=2)

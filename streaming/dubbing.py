@@ -1,15 +1,18 @@
 """One dub from file to file: the timeline through a session of the engine into an MP4."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from engine.dubber import Looked
 from engine.evaluation import EditedFrameLike
 from engine.media import AudioChunk, VideoFrame
 from streaming.egress.file import mp4_writer
 from streaming.ingest.sound import Sound
+from streaming.overlap import ahead, behind
 from streaming.screen import Report
 from streaming.timeline import Timeline
 
@@ -43,6 +46,17 @@ class Session(Protocol):
 
     def ready(self) -> Sequence[EditedFrameLike]:
         """The finished pictures so far, in order, each once."""
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A session that can look at pictures before it edits them, in another thread."""
+
+    def look(self, frame: VideoFrame) -> Looked:
+        """Find the face in the next picture; in order, each once."""
+
+    def push_looked(self, looked: Looked) -> None:
+        """Take the next picture, already looked at."""
 
 
 @dataclass
@@ -90,31 +104,57 @@ def dub_to_file(
     out: Path,
     report: Report,
     watch: Callable[[EditedFrameLike], None] | None = None,
+    overlap: bool = True,
 ) -> Tally:
     """Run a whole video through a session and write it with its new sound; the file appears only when all is done.
 
-    `watch` sees every finished picture in order, before it is encoded.
+    Decoding, looking for the face, editing and encoding go on at the same time, each in order, editing in the thread
+    that calls; an error in any of them ends all.
+
+    Args:
+        session: what edits.
+        timeline: the pictures.
+        sound: the speech.
+        out: the MP4 to write.
+        report: progress.
+        watch: sees every finished picture in order, before it is encoded.
+        overlap: False does one thing after the other; the file is the same.
     """
     tally = Tally()
     total = len(timeline.pts)
     for chunk in sound.chunks(until=timeline.seconds):
         session.push_audio(chunk)
     session.end_audio()
-    with mp4_writer(out, timeline.info, sound.fitted(timeline.seconds), sound.rate) as writer:
+    with mp4_writer(out, timeline.info, sound.fitted(timeline.seconds), sound.rate) as writer, ExitStack() as stack:
+        write = stack.enter_context(behind(writer.write, "livedub-encode")) if overlap else writer.write
 
         def drain() -> None:
-            """Write what is finished."""
+            """Hand on what is finished."""
             for edited in session.ready():
                 if watch is not None:
                     watch(edited)
-                writer.write(edited.frame)
+                write(edited.frame)
                 tally.add(edited)
                 report("editing", tally.frames, total)
 
         report("editing", 0, total)
-        for frame in timeline.frames():
-            session.push_video(frame)
+        for _ in _pushed(session, timeline, overlap, stack):
             drain()
         session.end_video()
         drain()
     return tally
+
+
+def _pushed(session: Session, timeline: Timeline, overlap: bool, stack: ExitStack) -> Iterator[None]:
+    """Push the pictures into the session; comes back after each."""
+    frames = timeline.frames()
+    if overlap:
+        frames = stack.enter_context(ahead(frames, "livedub-decode"))
+    if overlap and isinstance(session, Looking):
+        for looked in stack.enter_context(ahead(map(session.look, frames), "livedub-look")):
+            session.push_looked(looked)
+            yield
+    else:
+        for frame in frames:
+            session.push_video(frame)
+            yield
