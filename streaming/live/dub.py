@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
@@ -80,10 +80,10 @@ class LiveDub:
             pictures.append(LivePicture(finished, source, done.edited, done.reason, done.effort, done.stages_ms))
         return DubOutcome(tuple(pictures), (time.perf_counter() - begin) * 1000)
 
-    def warm_up(self, frame: VideoFrame, edits: int = 3) -> float:
+    def warm_up(self, frame: VideoFrame, edits: int = 3, done: Callable[[int], None] | None = None) -> float:
         """Edit one picture a few times in silence, before anything is fed; gives the middle one's time in ms.
 
-        The engine's time begins with this; networks are loaded and memory is taken by it.
+        The engine's time begins with this; networks are loaded and memory is taken by it. `done` is told after each.
         """
         if self._next_block is not None:
             raise RuntimeError("a dub that is already fed cannot be warmed up")
@@ -98,6 +98,8 @@ class LiveDub:
             self.session.push_video(replace(frame, pts=self._last_ticks))
             self.session.ready()
             times.append((time.perf_counter() - begin) * 1000)
+            if done is not None:
+                done(index + 1)
         return sorted(times)[len(times) // 2]
 
     def _faded(self, source: VideoFrame, edited: VideoFrame) -> VideoFrame:

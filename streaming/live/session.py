@@ -5,7 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from streaming.ingest.webrtc import Publisher
 from streaming.live.config import NotReady, Refused, SessionConfig, State, Surroundings
 from streaming.live.dub import LiveDub
 from streaming.live.enrolment import LiveEnrolment, NotEnrolled
+from streaming.live.learner import Progress
 from streaming.live.media import SessionTime
 from streaming.live.sources import VoiceSpec, open_recording
 from streaming.live.voice import PlayOut
@@ -31,6 +32,8 @@ from streaming.worker import Worker
 
 log = logging.getLogger(__name__)
 
+_TRIAL_EDITS: Final = 3
+"""Edits that measure this computer before the first one is shown."""
 _FADE_MS: Final = 600.0
 """Media time in which the edit of a face that was just learnt or chosen fades in."""
 
@@ -53,6 +56,8 @@ class LiveDubSession:
         """WHEP connections."""
         self.enrolment: LiveEnrolment | None = None
         """The face that is being learnt, or was."""
+        self.loading: Progress | None = None
+        """How far the loading is, while it loads."""
         self.turn: bool | None = None
         """Whether a TURN server gave the last connection an address; None: none was asked."""
         self._around = around
@@ -286,6 +291,7 @@ class LiveDubSession:
             "id": self.id,
             "state": self.state,
             "error": self.error,
+            "loading": None if self.loading is None or self.state != "loading" else asdict(self.loading),
             "edited_with": "livedub",
             "source": self.config.source.kind,
             "voice": self.config.voice.kind,
@@ -344,23 +350,28 @@ class LiveDubSession:
         config, around = self.config, self._around
         delay_ms, known = config.delay_ms, around.known_cost_ms.get(self._cost_key())
         frame = await self._first
-        self.state = "loading"
+        self.state, self.loading = "loading", Progress("opening the speaker's profile", 0, 1 + _TRIAL_EDITS)
         if delay_ms is not None:
             await self._begin(delay_ms, known or 300.0)
         elif known is not None:
             await self._begin(fitting_delay_ms(200, known), known)
         dub = await self._open()
-        cost = await around.compute.run(lambda: dub.warm_up(frame))
+        self._measured(0)
+        cost = await around.compute.run(lambda: dub.warm_up(frame, _TRIAL_EDITS, self._measured))
         around.known_cost_ms[self._cost_key()] = cost
         if self._pipeline is None:
             await self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
         self.pipeline.expect(dub, cost)
-        self.state = "running"
+        self.state, self.loading = "running", None
         if self.enrolment is None:
             self.pipeline.use(dub, resized=self._resized)
         else:
             self._dub = None
             await self._learn(self.enrolment)
+
+    def _measured(self, edits: int) -> None:
+        """So many trial edits are done; told from the compute thread as well."""
+        self.loading = Progress("measuring this computer", 1 + edits, 1 + _TRIAL_EDITS)
 
     async def _learn(self, enrolment: LiveEnrolment) -> None:
         """Let pictures pass through while a face is learnt, then edit with what came of it."""

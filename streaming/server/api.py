@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, get_args
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
-from engine.errors import BadInputError
+from engine.errors import BadInputError, MediaError
 from streaming.egress.hub import View
 from streaming.engines import Quality
 from streaming.live.session import LiveDubSession
@@ -118,20 +119,21 @@ class Api:
 
     async def sessions(self, request: web.Request) -> web.Response:
         """All sessions."""
-        return web.json_response({"sessions": [session.as_dict() for session in self._sessions.all()]})
+        return web.json_response({"sessions": [self._shown(session) for session in self._sessions.all()]})
 
     async def create(self, request: web.Request) -> web.Response:
         """Begin a session."""
         config = bodies.session_config(await _json(request), self._known, request.remote or "unknown")
-        session = await self._sessions.begin(config)
+        with self._told():
+            session = await self._sessions.begin(config)
         place = f"/api/sessions/{session.id}"
         links = {"self": place, "whep": f"{place}/whep", "whip": f"{place}/whip"}
         headers = {hdrs.LOCATION: place}
-        return web.json_response({**session.as_dict(), "links": links}, status=201, headers=headers)
+        return web.json_response({**self._shown(session), "links": links}, status=201, headers=headers)
 
     async def show(self, request: web.Request) -> web.Response:
         """One session's state and figures."""
-        return web.json_response(self._session(request).as_dict())
+        return web.json_response(self._shown(self._session(request)))
 
     async def change(self, request: web.Request) -> web.Response:
         """Change effort, emotion, intensity, voice or speaker of a running session."""
@@ -140,14 +142,15 @@ class Api:
         if wanted.speaker is not None:
             await session.set_speaker(wanted.speaker)
         if wanted.voice is not None:
-            await session.set_voice(wanted.voice)
+            with self._told():
+                await session.set_voice(wanted.voice)
         if wanted.effort is not None:
             session.set_effort(wanted.effort)
         emotion = wanted.emotion or session.config.emotion or next(iter(self._features.emotions), None)
         if emotion is not None and (wanted.emotion, wanted.intensity) != (None, None):
             intensity = session.config.intensity if wanted.intensity is None else wanted.intensity
             await session.set_emotion(emotion, intensity)
-        return web.json_response(session.as_dict())
+        return web.json_response(self._shown(session))
 
     async def delete(self, request: web.Request) -> web.Response:
         """End a session."""
@@ -208,6 +211,19 @@ class Api:
         for server in self._sessions.settings.ice_servers:
             answer.headers.add("Link", server.link())
         return answer
+
+    def _shown(self, session: LiveDubSession) -> dict[str, Any]:
+        """A session as callers may see it."""
+        values = session.as_dict()
+        return values if session.error is None else {**values, "error": self._uploads.without_places(session.error)}
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of a file that was sent what is wrong with it, and not where it lies."""
+        try:
+            yield
+        except MediaError as error:
+            raise MediaError(self._uploads.without_places(str(error))) from error
 
     def _session(self, request: web.Request) -> LiveDubSession:
         return self._sessions.get(request.match_info["session"])

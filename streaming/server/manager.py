@@ -30,6 +30,7 @@ class Sessions:
         """Sessions begun since the server's start."""
         self._sessions: dict[str, LiveDubSession] = {}
         self._starting = 0
+        self._closing = False
 
     def all(self) -> tuple[LiveDubSession, ...]:
         """The sessions, oldest first."""
@@ -52,6 +53,8 @@ class Sessions:
             Refused: there are as many as may be.
             MediaError: its source or voice cannot be read.
         """
+        if self._closing:
+            raise Refused("this server is ending; it begins no more sessions")
         if len(self._sessions) + self._starting >= self.settings.max_sessions:
             raise Refused(
                 f"this server runs {len(self._sessions)} sessions, as many as are allowed. End one, or try later."
@@ -84,7 +87,8 @@ class Sessions:
         log.info("session %s ended", name[:4])
 
     async def aclose(self) -> None:
-        """End all."""
+        """End all, and begin no more."""
+        self._closing = True
         for session in self.all():
             await self.end(session.id)
 
@@ -123,6 +127,12 @@ class Uploads:
         if name not in self._files:
             raise BadInputError("upload: there is no file of this name; send it again")
         return self._files[name]
+
+    def without_places(self, text: str) -> str:
+        """A message as callers may read it: files that were sent go by no path of this machine."""
+        for path in (*self._files.values(), self._root):
+            text = text.replace(str(path), "the file that was sent")
+        return text
 
     def close(self) -> None:
         """Remove all files."""

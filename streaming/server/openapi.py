@@ -142,6 +142,8 @@ def _schemas(features: Features) -> dict[str, Any]:
                 "id": {"type": "string"},
                 "state": {"enum": list(get_args(State))},
                 "error": {"type": ["string", "null"]},
+                "loading": {"type": ["object", "null"], "description": "what, done, total; while the state is loading"},
+                "turn": {"type": ["boolean", "null"], "description": "whether a TURN server gave an address"},
                 "enrolment": {"type": ["object", "null"], "description": "phase, what, done, total, problem"},
                 "stats": {"type": ["object", "null"]},
             },

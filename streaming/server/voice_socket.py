@@ -122,10 +122,13 @@ async def _obey(socket: web.WebSocketResponse, session: LiveDubSession, text: st
 
 
 async def _report(socket: web.WebSocketResponse, session: LiveDubSession, clock: Clock, ended: asyncio.Event) -> None:
-    """Tell how much was played, while it changes."""
+    """Tell how much was played, while it changes; say goodbye when the session ends."""
     told = -1
     while not socket.closed:
         await clock.sleep_until(clock.now() + _REPORT_NS)
+        if session.state == "closed":
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the session has ended")
+            return
         buffer = session.play_out
         if buffer is None:
             continue

@@ -10,6 +10,7 @@ const $ = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.hash.slice(1));
 const token = asked.get("token"), measures = asked.has("bench");
 const authorised = token ? { Authorization: `Bearer ${token}` } : {};
+const PATIENCE_MS = 20000; // a connection that is not up by then has found no way
 const STATES = {
   waiting: "waiting for the first picture", loading: "loading the model and measuring this computer", running: "live",
   ended: "the source has ended", failed: "failed", closed: "ended",
@@ -59,6 +60,13 @@ function fail(error) {
 }
 
 function say(text) { $("status").textContent = text; }
+
+function tell(state, text = STATES[state.state] || state.state) {
+  const loading = state.loading, bar = $("load-bar");
+  bar.hidden = !loading;
+  if (loading) [bar.max, bar.value] = [loading.total, loading.done];
+  say(loading ? `loading: ${loading.what} (${loading.done} of ${loading.total})` : text);
+}
 const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 
 function servers() {
@@ -75,16 +83,24 @@ async function gathered(peer) {
 }
 
 async function connect(peer, path) {
+  let wasUp = false;
   peer.addEventListener("connectionstatechange", () => {
-    if (peer.connectionState === "failed") {
-      fail(new Trouble("No way was found between this browser and the server (ICE failed). Behind a firewall the server needs --ice-server turn:..."));
-    }
+    wasUp ||= peer.connectionState === "connected";
+    if (peer.connectionState === "failed") noWay(wasUp);
   });
   await peer.setLocalDescription(await peer.createOffer());
   await gathered(peer);
   const { value, place } = await call("POST", path, peer.localDescription.sdp, "application/sdp");
   await peer.setRemoteDescription({ type: "answer", sdp: value });
+  setTimeout(() => ["new", "connecting"].includes(peer.connectionState) && noWay(false), PATIENCE_MS);
   return place;
+}
+
+async function noWay(wasUp) {
+  const { turn } = session ? await call("GET", session).then(({ value }) => value, () => ({})) : {};
+  fail(new Trouble(wasUp ? "The connection to the server was lost. Press Stop, then Start."
+    : turn === false ? "No way was found between this browser and the server (ICE failed), and its TURN server gave no address: its user, password or address is wrong, or it does not run."
+      : "No way was found between this browser and the server (ICE failed). Behind a firewall the server needs --ice-server turn:..."));
 }
 
 async function upload(input, what) {
@@ -133,7 +149,7 @@ async function send(camera, microphone) {
 async function running() {
   for (;;) {
     const { value } = await call("GET", session);
-    say(STATES[value.state] || value.state);
+    tell(value);
     if (value.state === "failed") throw new Trouble(value.error || "The session failed.");
     if (value.stats) return;
     await new Promise((done) => setTimeout(done, 300));
@@ -177,8 +193,8 @@ function show(state) {
   const learnt = faces.show(state.enrolment);
   if (learnt) offerFaces(learnt).catch(fail);
   const learning = state.enrolment && ["looking", "learning"].includes(state.enrolment.phase);
-  say(learning ? "live, not edited: a new face is being learnt"
-    : state.stats?.overloaded ? "live, but this computer is too slow for this effort" : STATES[state.state] || state.state);
+  tell(state, learning ? "live, not edited: a new face is being learnt"
+    : state.stats?.overloaded ? "live, but this computer is too slow for this effort" : undefined);
 }
 
 async function poll() {
@@ -218,7 +234,7 @@ async function look() {
   await running();
   await watch();
   graphs.forget();
-  for (const id of ["graphs", "compare", "playback"]) $(id).hidden = false;
+  for (const id of ["graphs", "compare", "playback", "mark"]) $(id).hidden = false;
   $("picture").dataset.pictures = 0;
   poll();
 }
@@ -244,10 +260,11 @@ async function stop() {
   }
   watching = sending = null;
   $("player").srcObject = null;
-  for (const id of ["graphs", "compare", "playback", "learning"]) $(id).hidden = true;
+  for (const id of ["graphs", "compare", "playback", "mark", "learning"]) $(id).hidden = true;
   $("start").disabled = false;
   $("stop").disabled = true;
   $("hint").hidden = false;
+  $("load-bar").hidden = true;
   if (ending) await call("DELETE", ending).catch(() => {});
   say("not running");
 }

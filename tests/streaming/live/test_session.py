@@ -204,6 +204,26 @@ def test_a_face_that_cannot_be_learnt_passes_through_and_the_session_goes_on(tmp
     assert studio.around.speakers.names() == ("ann",)
 
 
+def test_what_is_loading_is_told_step_by_step(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+
+    async def script(session: LiveDubSession) -> None:
+        assert session.as_dict()["loading"] is None
+        session.take_picture(picture(0))
+        clock, told = studio.around.clock, []
+        for _ in range(60):
+            await clock.sleep_until(clock.now() + MS)
+            told.append(session.as_dict()["loading"])
+        steps = [(each["what"], each["done"], each["total"]) for each in told if each is not None]
+        assert steps[0] == ("opening the speaker's profile", 0, 4)
+        assert steps[-1] == ("measuring this computer", 4, 4)
+        assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
+        assert told[-1] is None
+        assert session.state == "running"
+
+    studio.run(studio.config(), script)
+
+
 class NoEngine(FakeEngine):
     """Cannot begin a live dub."""
 

@@ -189,6 +189,11 @@ def test_a_voice_that_is_no_sound_is_refused_and_nothing_is_left(profile: Path, 
             name = await client.upload(text)
             answer = await client.call("POST", "/api/sessions", {"voice": {"kind": "file", "upload": name}})
             assert (answer.status, answer.body["error"]["kind"]) == (400, "MediaError")
+            assert answer.body["error"]["message"].startswith("the file that was sent: not a readable media file")
+            place = await client.begin(**PRESENTER)
+            changed = await client.call("PATCH", place, {"voice": {"kind": "file", "upload": name}})
+            assert changed.body["error"]["message"].startswith("the file that was sent: not a readable media file")
+            await client.call("DELETE", place)
             assert (await client.call("GET", "/api/sessions")).body == {"sessions": []}
 
     asyncio.run(main())

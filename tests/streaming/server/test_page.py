@@ -9,10 +9,11 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from streaming.engines import Engine
 from tests.streaming.server.serving import Client, serving
 
 if TYPE_CHECKING:
@@ -47,21 +48,24 @@ def profile(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened(profile: Path, *flags: str) -> AsyncIterator[tuple[Client, "Page", list[str]]]:
+async def opened(
+    profile: Path, *flags: str, engine: Engine | None = None, wait: bool = True, **settings: Any
+) -> AsyncIterator[tuple[Client, "Page", list[str]]]:
     """A server, its page in a browser, and what the page complained about or asked for outside."""
     chromium = os.environ.get("LIVEDUB_CHROMIUM") or shutil.which("chromium")
     playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
     if chromium is None:
         pytest.skip("no Chromium: install it, or name it in LIVEDUB_CHROMIUM")
     trouble: list[str] = []
-    async with serving(profile) as client, playwright.async_playwright() as driver:
+    async with serving(profile, engine, **settings) as client, playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=chromium, args=[*FLAGS, *flags])
         page = await browser.new_page(viewport={"width": 1200, "height": 900})
         own = (client.server.address, "data:", "blob:")
         page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
         page.on("request", lambda r: None if r.url.startswith(own) else trouble.append(f"outside: {r.url}"))
         await page.goto(client.server.address)
-        await page.wait_for_selector("#speaker option", state="attached")
+        if wait:
+            await page.wait_for_selector("#speaker option", state="attached")
         try:
             yield client, page, trouble
         finally:
