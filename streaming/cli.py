@@ -16,6 +16,7 @@ from typing import TextIO
 from engine.errors import LivedubError
 from engine.speech.alignment import ALIGNMENTS
 from kernels.memory import keep_large_blocks
+from streaming.commands import compile as compiling
 from streaming.commands import demo, doctor, dub, enroll, plot, serve, train, weights
 from streaming.commands.common import Context
 from streaming.engines import Engine, LocalEngine
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livedub {metadata.version('livedub')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (demo, enroll, dub, serve, weights, doctor, plot, train):
+    for command in (demo, enroll, dub, serve, weights, compiling, doctor, plot, train):
         command.add(commands)
     return parser
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from engine.dubber import Dubber, DubConfig, compile_for, enroll
@@ -103,6 +104,9 @@ class Engine(DubEngine, Protocol):
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
         """Begin a live dub; takes seconds the first time."""
 
+    def compile(self, profile: Profile, effort: int, report: Report) -> Mapping[str, Any]:
+        """Compile what edits of a profile run on: number of threads -> what came of it."""
+
 
 class LocalEngine:
     """The engine of this package, on this machine.
@@ -145,11 +149,25 @@ class LocalEngine:
     def _compile(self, profile: SpeakerProfile) -> None:
         """Make the package that dubs of this profile will look for; where that cannot be, dubs render eagerly."""
         try:
-            compile_for(profile)
+            compile_for(profile, DubConfig().effort)
         except BackendError as error:
             if self._backend != "auto":
                 raise
             logger.warning("dubs of this profile will render eagerly: %s", error)
+
+    def compile(self, profile: Profile, effort: int, report: Report) -> Mapping[str, Any]:
+        """Compile what edits of a profile run on, for `dub` on all threads and for `serve`, which leaves one free."""
+        most, made = torch.get_num_threads(), {}
+        counts = sorted({most, max(1, most - 1)}, reverse=True)
+        try:
+            for done, threads in enumerate(counts):
+                report("compiling", done, len(counts))
+                torch.set_num_threads(threads)
+                made[str(threads)] = compile_for(_own(profile), effort)
+        finally:
+            torch.set_num_threads(most)
+        report("compiling", len(counts), len(counts))
+        return made
 
     def load(self, path: Path) -> Profile:
         """Read a saved profile."""

@@ -14,6 +14,8 @@ from streaming.timeline import Timeline
 PRESENTER = Path(__file__).resolve().parents[1] / "demo_data"
 """The shipped clip, its speaker's profile and the speech: `presenter.mp4`, `presenter.safetensors`, `speech.flac`."""
 
+_FASTER = "pictures were rendered without compiling: `livedub compile`, once, makes this and later dubs faster"
+
 
 def add(commands: Subparsers) -> None:
     """Describe the command."""
@@ -48,5 +50,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if measured is not None:
         context.screen.say(measured.table())
         values["figures"] = measured.as_dict()["figures"]
+        if measured.extra.get("backend", {}).get("backend") == "eager":
+            lines.append(_FASTER)
     context.screen.result(values, "\n".join(lines))
     return 0

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from engine import weights
-from engine.editing.compiled import packages_dir
+from engine.editing.compiled import forms_made, packages_dir
 from engine.editing.perceptual import has_bfloat16
 from engine.evaluation import describe_machine, versions
 from kernels.backends.aoti import compiler
+from kernels.backends.tensorrt import library
 from kernels.errors import BackendUnavailable
 from streaming.commands.common import Context, Subparsers, add_json
 from streaming.commands.weights import NEEDED, with_companions
@@ -82,22 +83,33 @@ def _device() -> Finding:
 
 def _backends() -> list[Finding]:
     """What renders here: whether each backend of `dub --backend` can be used, and what `auto` goes by."""
-    packages = len(list(packages_dir().glob("*.pt2")))
+    forms = forms_made()
     half = "bfloat16" if has_bfloat16() else "float32: no bfloat16 here"
-    made = f"{packages} compiled in {packages_dir()}" if packages else "nothing compiled yet: `livedub enroll` does it"
+    pieces = ", ".join(f"{count} x {name}" for name, count in sorted(forms.items()))
+    made = f"compiled in {packages_dir()}: {pieces}" if forms else "nothing compiled yet: `livedub compile` does it"
     try:
         aoti = Finding("backend aoti", True, False, f"{half}, compiler {compiler()}; {made}")
     except BackendUnavailable as error:
-        aoti = Finding("backend aoti", bool(packages), False, f"{error}; {made}")
+        aoti = Finding("backend aoti", bool(forms), False, f"{error}; {made}")
     gpu = torch.cuda.is_available()
     why = "a CUDA device answers" if gpu else "no CUDA device answers here"
-    auto = "takes the fastest of what is compiled whose pictures are right, by measuring when a dub begins"
+    auto = "takes the fastest of what is compiled whose results are right, by measuring when a dub begins"
     return [
-        Finding("backend auto", True, False, f"{auto}; the decision is in `dub --report`"),
+        Finding("backend auto", True, False, f"{auto}: of render, measurement and W+ steps; `dub --report` says which"),
         aoti,
         Finding("backend cudagraph", gpu, False, why),
-        Finding("backend tensorrt", False, False, "engines can be built (livedub[tensorrt-rtx]), not run by dub yet"),
+        _tensorrt(gpu, why),
     ]
+
+
+def _tensorrt(gpu: bool, why: str) -> Finding:
+    """Whether TensorRT engines can be built and run; that a GPU has run one yet is not claimed."""
+    try:
+        version = library().__version__
+    except BackendUnavailable as error:
+        return Finding("backend tensorrt", False, False, f"{error}; {why}")
+    untried = "running engines has not been tried on a GPU yet"
+    return Finding("backend tensorrt", gpu, False, f"TensorRT-RTX {version} builds engines; {why}; {untried}")
 
 
 def _codecs() -> list[Finding]:

@@ -90,6 +90,7 @@ class FakeEngine:
         self.live_sessions: list[ScriptedSession] = []
         self.asked: list[tuple[int | None, Tracker]] = []
         self.moods: list[tuple[str, float]] = []
+        self.compiled: list[tuple[str, int]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes with it into another process."""
@@ -118,6 +119,14 @@ class FakeEngine:
         self.moods.append((emotion, intensity))
         self.sessions.append(FakeSession(self.reasons, 2 if effort is None else effort, self.interrupt_at))
         return self.sessions[-1]
+
+    def compile(self, profile: Profile, effort: int, report: Report) -> Mapping[str, Any]:
+        assert isinstance(profile, FakeProfile)
+        self.compiled.append((profile.quality, effort))
+        report("compiling", 1, 1)
+        trials = [{"name": name, "ms": ms} for name, ms in (("eager", 40.0), ("aoti bf16", 16.0))]
+        told = {"backend": "aoti bf16", "reason": "asked for", "trials": trials}
+        return {"2": told | {"mouth measurement": {**told, "backend": "eager"}}}
 
     def features(self) -> Features:
         return Features(default_effort=1, max_effort=4, emotions=("neutral", "happy"))

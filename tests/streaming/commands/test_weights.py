@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine import weights
+from engine.editing.compiled import packages_dir
 from engine.errors import WeightsError
 from streaming.commands.weights import NEEDED, with_companions
 from tests.engine.generators.checkpoint_files import nvidia_object, nvidia_state, write_nvidia_pickle
@@ -152,3 +153,15 @@ def test_doctor_in_words_says_what_does_not_work_and_why() -> None:
     done = livedub("doctor")
     assert "`livedub dub` works here" in done.out
     assert done.status == 0
+
+
+def test_doctor_says_what_is_compiled_and_that_tensorrt_is_untried() -> None:
+    found = {each["name"]: each for each in livedub("doctor", "--json").values["findings"]}
+    assert "`livedub compile` does it" in found["backend aoti"]["detail"]
+    assert "TensorRT" in found["backend tensorrt"]["detail"]
+    for number in range(2):
+        packages_dir().mkdir(parents=True, exist_ok=True)
+        (packages_dir() / f"{number}.form").write_text("region render")
+    (packages_dir() / "2.form").write_text("W+ step")
+    found = {each["name"]: each for each in livedub("doctor", "--json").values["findings"]}
+    assert "1 x W+ step, 2 x region render" in found["backend aoti"]["detail"]
