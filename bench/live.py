@@ -6,6 +6,7 @@
 - presenter: the real engine on the shipped presenter;
 - loss: 1, 5 and 20 % of all datagrams lost on the way to a viewer, 5 % on the way of a camera;
 - events: viewers come, go and vanish, the source ends and changes its size, the face leaves and comes back;
+- first: from connecting to the first edited picture, with a known profile;
 - enrolment: a face is learnt on air; minutes, only when it is named; `--seconds` is how long pictures are taken;
 - gstreamer: webrtcbin as viewer and as camera; only when it is named, for 20 seconds or more;
 - page: from the camera to the page in a real Chromium; only when it is named;
@@ -28,14 +29,15 @@ import torch
 from bench.devices import read_stamp, swelling
 from bench.live_enrol import enrolment
 from bench.live_events import events
-from bench.live_figures import offset_of, percentiles, sound_gaps
+from bench.live_figures import offset_of, percentiles, sound_gaps, split_of
+from bench.live_first import first
 from bench.live_gstreamer import gstreamer
 from bench.live_long import long
 from bench.live_loss import loss
 from bench.live_page import page, pictures_of_the_page
 from bench.live_sessions import BY_WHIP, PROFILE, devices, publish, session_of, write_wav
 from bench.machine import header, read_json, write_json
-from bench.marking import MarkingEngine
+from bench.marking import LOOK_AHEAD_MS, MarkingEngine
 from bench.receiver import watching
 from streaming.clock import MS, LoopClock
 from streaming.engines import LocalEngine
@@ -129,7 +131,8 @@ async def camera(seconds: float) -> dict[str, Any]:
         **_of_stats(stats),
         "timecodes_read": round(len(stamped) / max(1, len(got.pictures)), 4),
         "capture_to_viewer_ms": percentiles(delays),
-        "of_that_beyond_the_delay_ms": percentiles(delays - stats["delay_ms"]),
+        "of_that_beyond_the_delay_ms": (beyond := percentiles(delays - stats["delay_ms"])),
+        "split_ms": split_of(stats, LOOK_AHEAD_MS, beyond),
         "av_offset_start_ms": offset_of(got, 0, half),
         "av_offset_end_ms": offset_of(got, half, len(got.pictures)),
         "sound_gaps": sound_gaps(got),
@@ -170,7 +173,7 @@ def _of_stats(stats: dict[str, Any]) -> dict[str, Any]:
 
 RUNS: Final = {
     "sync_fast": sync_fast, "sync_slow": sync_slow, "camera": camera, "presenter": presenter, "loss": loss,
-    "events": events, "enrolment": enrolment, "gstreamer": gstreamer, "long": long, "page": page,
+    "events": events, "first": first, "enrolment": enrolment, "gstreamer": gstreamer, "long": long, "page": page,
 }  # fmt: skip
 USUAL: Final = tuple(name for name in RUNS if name not in ("enrolment", "gstreamer", "long", "page"))
 """Runs that are made when none is named."""

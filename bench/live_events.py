@@ -144,12 +144,12 @@ async def _face_leaves(seconds: float) -> dict[str, Any]:
     config = SessionConfig(BY_WHIP.source, VoiceSpec("presenter"), PROFILE, PRESENTER)
     notes = Notes()
     async with session_of(LocalEngine(), config, wait=False) as (session, _):
-        await _play_presenter(session, lambda: session.state == "running", lambda _: False)
+        await play_presenter(session, lambda: session.state == "running", lambda _: False)
         session.pipeline.outputs.append(notes)
         begin = session.time.now() / NS
         away = (begin + 12.0, begin + 17.0)
         stop = away[1] + seconds
-        await _play_presenter(session, lambda: session.time.now() / NS >= stop, lambda now: away[0] <= now < away[1])
+        await play_presenter(session, lambda: session.time.now() / NS >= stop, lambda now: away[0] <= now < away[1])
         delay_ms = session.as_dict()["stats"]["delay_ms"]
         await asyncio.sleep(delay_ms / 1000)
     during = [why for at, why in notes.seen if away[0] + 0.2 <= at < away[1]]
@@ -162,7 +162,7 @@ async def _face_leaves(seconds: float) -> dict[str, Any]:
     }
 
 
-async def _play_presenter(session: LiveDubSession, done: Callable[[], bool], is_away: Callable[[float], bool]) -> None:
+async def play_presenter(session: LiveDubSession, done: Callable[[], bool], is_away: Callable[[float], bool]) -> None:
     """The presenter's pictures as a camera would give them, or an empty wall, until `done`."""
     clock, frames = LoopClock(), endless(await asyncio.to_thread(probe_video, DEMO_DATA / "presenter.mp4"))
     begin = clock.now()

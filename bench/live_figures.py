@@ -1,6 +1,6 @@
 """What a receiver's notes tell: rates, gaps, damage, and how far sound and pictures are apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,20 @@ def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, floa
     if len(values) == 0:
         return None
     return {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}
+
+
+def split_of(stats: Mapping[str, Any], look_ahead_ms: float, beyond: Mapping[str, float] | None) -> dict[str, Any]:
+    """Where the time from capture to viewer goes, in ms.
+
+    Args:
+        stats: of the session.
+        look_ahead_ms: speech after a picture's time that its edit needs: algorithmic delay.
+        beyond: percentiles of what came on top of the session's delay: encoding beyond its lead, network, decoding.
+    """
+    compute = stats["edit_ms_p50"]
+    held = None if compute is None else round(stats["delay_ms"] - look_ahead_ms - compute, 1)
+    transport = None if beyond is None else beyond["p50"]
+    return {"algorithmic": look_ahead_ms, "compute": compute, "held_for_evenness": held, "transport": transport}
 
 
 def sound_gaps(got: Received) -> int:

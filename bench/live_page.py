@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from bench.live_events import until
-from bench.live_figures import percentiles
+from bench.live_figures import percentiles, split_of
 from bench.live_sessions import BY_WHIP, PROFILE, devices, publish, session_of
-from bench.marking import MarkingEngine
+from bench.marking import LOOK_AHEAD_MS, MarkingEngine
 from engine.errors import BackendError
 from streaming.clock import LoopClock
 from streaming.engines import LocalEngine
@@ -64,7 +64,8 @@ async def page(seconds: float) -> dict[str, Any]:
         "fps_out": stats["fps_out"],
         "timecodes_per_second": round(len(codes) / seconds, 2),
         "capture_to_page_ms": percentiles(delays),
-        "of_that_beyond_the_delay_ms": percentiles(delays - stats["delay_ms"]),
+        "of_that_beyond_the_delay_ms": (beyond := percentiles(delays - stats["delay_ms"])),
+        "split_ms": split_of(stats, LOOK_AHEAD_MS, beyond),
         "page_open_ms": round(pictures),
         "closed_browser_forgotten_after_s": forgotten_s,
     }

@@ -33,7 +33,7 @@ from streaming.worker import Worker
 log = logging.getLogger(__name__)
 
 _TRIAL_EDITS: Final = 3
-"""Edits that measure this computer before the first one is shown."""
+"""Edits that measure this computer before the first one is shown; one where it was measured for this speaker."""
 _FADE_MS: Final = 600.0
 """Media time in which the edit of a face that was just learnt or chosen fades in."""
 
@@ -350,14 +350,16 @@ class LiveDubSession:
         config, around = self.config, self._around
         delay_ms, known = config.delay_ms, around.known_cost_ms.get(self._cost_key())
         frame = await self._first
-        self.state, self.loading = "loading", Progress("opening the speaker's profile", 0, 1 + _TRIAL_EDITS)
+        edits = _TRIAL_EDITS if known is None else 1
+        self.state, self.loading = "loading", Progress("opening the speaker's profile", 0, 1 + edits)
         if delay_ms is not None:
             await self._begin(delay_ms, known or 300.0)
         elif known is not None:
             await self._begin(fitting_delay_ms(200, known), known)
         dub = await self._open()
         self._measured(0)
-        cost = await around.compute.run(lambda: dub.warm_up(frame, _TRIAL_EDITS, self._measured))
+        measured = await around.compute.run(lambda: dub.warm_up(frame, edits, self._measured))
+        cost = measured if known is None else (known + measured) / 2
         around.known_cost_ms[self._cost_key()] = cost
         if self._pipeline is None:
             await self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
@@ -371,7 +373,8 @@ class LiveDubSession:
 
     def _measured(self, edits: int) -> None:
         """So many trial edits are done; told from the compute thread as well."""
-        self.loading = Progress("measuring this computer", 1 + edits, 1 + _TRIAL_EDITS)
+        if self.loading is not None:
+            self.loading = Progress("measuring this computer", 1 + edits, self.loading.total)
 
     async def _learn(self, enrolment: LiveEnrolment) -> None:
         """Let pictures pass through while a face is learnt, then edit with what came of it."""

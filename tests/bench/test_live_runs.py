@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bench.live import RUNS, USUAL, kept_runs
 from bench.live_events import Notes, longest_ms, wall
-from bench.live_figures import is_painted, slope_per_minute
+from bench.live_figures import is_painted, slope_per_minute, split_of
+from bench.live_first import first
 from bench.live_long import figures_of
 from bench.live_loss import recovery_ms, seen_between
 from bench.live_page import root_of
@@ -146,3 +147,21 @@ def test_results_of_another_machine_are_not_kept_beside_new_ones(tmp_path: Path)
     assert kept_runs(place, {**head, "machine": {"cores": 4}}) == {}
     assert set(USUAL) < set(RUNS)
     assert root_of("http://127.0.0.1:1/api/sessions/x") == "http://127.0.0.1:1/"
+
+
+def test_the_first_edited_picture_comes_after_the_delay_and_sooner_for_who_joins() -> None:
+    found = asyncio.run(first(0.0, MarkingEngine(5.0)))
+    delay = found["of_that_the_delay_ms"]
+    assert delay <= found["camera_to_first_edited_ms"] < delay + 3000
+    assert all(0 < ms < 3000 for ms in found["viewer_joins_to_first_picture_ms"])
+    assert found["first_session_to_first_edited_ms"] >= delay
+    assert len(found["viewer_joins_to_first_picture_ms"]) == 3
+
+
+def test_the_time_from_capture_to_viewer_is_split_without_rest() -> None:
+    stats = {"delay_ms": 440, "edit_ms_p50": 10.5}
+    parts = split_of(stats, 150.0, {"p50": 7.8, "p95": 9.0})
+    assert parts == {"algorithmic": 150.0, "compute": 10.5, "held_for_evenness": 279.5, "transport": 7.8}
+    assert sum(parts.values()) == pytest.approx(440 + 7.8)
+    nothing = split_of({"delay_ms": 440, "edit_ms_p50": None}, 150.0, None)
+    assert (nothing["compute"], nothing["held_for_evenness"], nothing["transport"]) == (None, None, None)

@@ -6,6 +6,7 @@ import pytest
 
 from streaming.channel import Channel, ChannelClosed, ChannelFull, Policy
 from streaming.virtual_time import NothingLeft, run_virtual
+from tests.streaming.passing import passes
 
 pytestmark = pytest.mark.unit
 
@@ -31,7 +32,7 @@ def test_a_producer_waits_for_room() -> None:
         loop = asyncio.get_running_loop()
 
         async def read_later() -> None:
-            await asyncio.sleep(5)
+            await passes(5)
             assert await channel.get() == 1
 
         reader = loop.create_task(read_later())
@@ -108,7 +109,7 @@ def test_closing_wakes_a_producer_that_waits() -> None:
         channel = Channel("c", 40, forty, Policy.WAIT)
         channel.put_nowait(1)
         producer = asyncio.get_running_loop().create_task(channel.put(2))
-        await asyncio.sleep(1)
+        await passes(1)
         channel.close()
         with pytest.raises(ChannelClosed):
             await producer

@@ -16,6 +16,7 @@ from streaming.live.voice import RecordedVoice
 from streaming.pipeline import LEAD_MS, LivePipeline, PipelineConfig, fitting_delay_ms
 from streaming.virtual_time import VirtualClock, run_virtual
 from tests.streaming.live.fakes import Recorder, ScriptedWorker, beep, picture
+from tests.streaming.passing import passes
 from tests.streaming.scripted import LOOK_AHEAD_MS, LOUD, ScriptedSession
 
 pytestmark = pytest.mark.unit
@@ -150,7 +151,7 @@ def test_without_a_dub_pictures_pass_untouched_then_the_edit_takes_over() -> Non
         pipeline.outputs.append(recorder)
 
         async def later() -> None:
-            await asyncio.sleep(2.0)
+            await passes(2.0)
             pipeline.use(LiveDub(ScriptedSession(), LOOK_AHEAD_MS))
 
         switching = asyncio.get_running_loop().create_task(later())

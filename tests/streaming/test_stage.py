@@ -10,6 +10,7 @@ from streaming.channel import Channel, ChannelClosed, Policy
 from streaming.stage import TaskOwner, run_stage
 from streaming.virtual_time import run_virtual
 from streaming.worker import ThreadWorker
+from tests.streaming.passing import passes
 
 pytestmark = pytest.mark.unit
 
@@ -40,7 +41,7 @@ class Doubler:
     async def _run(self) -> None:
         try:
             async for item in self._in:
-                await asyncio.sleep(1)
+                await passes(1)
                 if item == 13:
                     raise ArithmeticError("13")
                 await self._out.put(2 * item)
@@ -82,7 +83,7 @@ def test_closing_in_the_middle_leaves_nothing_and_can_be_repeated() -> None:
 
 def test_the_owner_keeps_the_first_error() -> None:
     async def fail(after: float, text: str) -> None:
-        await asyncio.sleep(after)
+        await passes(after)
         raise OSError(text)
 
     async def main() -> None:
@@ -91,7 +92,7 @@ def test_the_owner_keeps_the_first_error() -> None:
             owner.begin("first", fail(1, "first"))
             owner.begin("never", fail(99, "never"))
             await owner.failed.wait()
-            await asyncio.sleep(5)
+            await passes(5)
             assert str(owner.error) == "first"
 
     run_virtual(main())

@@ -1,6 +1,5 @@
 """What owners of tasks are told when a task fails, and what is cleaned up when a beginning fails."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from streaming.server.manager import Uploads
 from streaming.stage import TaskOwner
 from streaming.virtual_time import run_virtual
+from tests.streaming.passing import one_turn, passes
 
 pytestmark = pytest.mark.unit
 
@@ -18,14 +18,14 @@ def test_an_owner_is_told_each_failure_and_keeps_the_first() -> None:
         owner = TaskOwner("test", told.append)
 
         async def fail(after: float, error: Exception) -> None:
-            await asyncio.sleep(after)
+            await passes(after)
             raise error
 
         first, second = ValueError("first"), KeyError("second")
         owner.begin("a", fail(1, first))
         owner.begin("b", fail(2, second))
         await owner.drained()
-        await asyncio.sleep(0)
+        await one_turn()
         assert told == [first, second]
         assert owner.error is first
 
@@ -36,8 +36,8 @@ def test_a_cancelled_task_is_no_failure() -> None:
     async def main() -> None:
         told: list[Exception] = []
         owner = TaskOwner("test", told.append)
-        owner.begin("a", asyncio.sleep(100))
-        await asyncio.sleep(1)
+        owner.begin("a", passes(100))
+        await passes(1)
         await owner.end()
         assert told == []
         assert not owner.failed.is_set()

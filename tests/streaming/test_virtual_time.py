@@ -6,6 +6,7 @@ import pytest
 
 from streaming.clock import NS, LoopClock, ms, ns
 from streaming.virtual_time import LeakedTasks, VirtualClock, run_virtual
+from tests.streaming.passing import passes
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +26,7 @@ def test_timers_of_the_same_instant_run_in_the_order_they_were_set() -> None:
         loop = asyncio.get_running_loop()
         for index in range(5):
             loop.call_at(2.0, order.append, index)
-        await asyncio.sleep(3)
+        await passes(3)
         return order
 
     assert run_virtual(main()) == [0, 1, 2, 3, 4]
@@ -33,7 +34,7 @@ def test_timers_of_the_same_instant_run_in_the_order_they_were_set() -> None:
 
 def test_a_task_left_behind_fails_with_its_name() -> None:
     async def main() -> None:
-        main.task = asyncio.get_running_loop().create_task(asyncio.sleep(99), name="forgotten")  # type: ignore[attr-defined]
+        main.task = asyncio.get_running_loop().create_task(passes(99), name="forgotten")  # type: ignore[attr-defined]
 
     with pytest.raises(LeakedTasks, match="forgotten"):
         run_virtual(main())
@@ -41,7 +42,7 @@ def test_a_task_left_behind_fails_with_its_name() -> None:
 
 def test_errors_of_the_main_coroutine_come_out() -> None:
     async def main() -> None:
-        await asyncio.sleep(1)
+        await passes(1)
         raise OSError("as it is")
 
     with pytest.raises(OSError, match="as it is"):

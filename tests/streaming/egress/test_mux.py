@@ -1,6 +1,5 @@
 """Recording and pushing: real files that decode in step, losing and finding a push again, sizes that change."""
 
-import asyncio
 from pathlib import Path
 
 import av
@@ -17,6 +16,7 @@ from streaming.ingest.sound import read_sound
 from streaming.live.media import BLOCK, LivePicture, SessionTime, SoundBlock, at_media
 from streaming.virtual_time import run_virtual
 from tests.streaming.live.fakes import ScriptedWorker, beep, picture
+from tests.streaming.passing import one_turn
 
 pytestmark = pytest.mark.unit
 
@@ -47,7 +47,7 @@ def test_a_recording_is_a_marked_mp4_whose_sound_is_in_step(tmp_path: Path) -> N
         time, clock = SessionTime(LoopClock()), LoopClock()
         hub = PictureHub(time, ScriptedWorker(instant), DELAY, "H264")
         output = MuxOutput(str(target), hub, clock, ScriptedWorker(instant))
-        await asyncio.sleep(0)
+        await one_turn()
         await play(hub, output, time, 0, 100)
         assert output.state.writing
         assert not target.exists()
@@ -78,7 +78,7 @@ def test_a_recording_ends_where_the_pictures_change_their_size(tmp_path: Path) -
         time, clock = SessionTime(LoopClock()), LoopClock()
         hub = PictureHub(time, ScriptedWorker(instant), DELAY, "H264")
         output = MuxOutput(str(target), hub, clock, ScriptedWorker(instant))
-        await asyncio.sleep(0)
+        await one_turn()
         await play(hub, output, time, 0, 20)
         await play(hub, output, time, 20, 30, width=96)
         assert not output.state.writing
@@ -121,7 +121,7 @@ def test_a_lost_push_is_opened_again_at_a_key_picture() -> None:
         time, clock = SessionTime(LoopClock()), LoopClock()
         hub = PictureHub(time, ScriptedWorker(instant), DELAY, "H264")
         output = MuxOutput("rtmp://u:pw@live/app?key=k", hub, clock, ScriptedWorker(instant), opener)
-        await asyncio.sleep(0)
+        await one_turn()
         await play(hub, output, time, 0, 60)
         assert (output.state.attempts, output.state.target) == (2, "rtmp://live/app")
         assert "lost" in (output.state.problem or "")
