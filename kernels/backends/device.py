@@ -6,6 +6,8 @@ refusals.
 """
 
 import contextlib
+import hashlib
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,11 +85,21 @@ def engine_runner(make: Callable[[], FlatGraph], folder: Path, name: str) -> Run
 def engine_of(graph: FlatGraph, folder: Path, generation: str) -> Path:
     """The engine file of a graph for a GPU generation, built unless it is in the folder; needs no GPU.
 
+    It is named after the graph and its constants: two exports of one graph differ in what the exporter notes.
+
     Raises:
         BackendUnavailable: as `tensorrt.export_onnx` and `tensorrt.build_engine`.
     """
-    with tempfile.TemporaryDirectory() as place:
-        return build_engine(export_onnx(graph, Path(place) / "graph.onnx"), folder, generation)
+    digest = hashlib.sha256(graph.key.encode())
+    for value in graph.constants:
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    path = folder / f"{generation.lower()}-fp32-{digest.hexdigest()[:16]}-{library().__version__}.engine"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            onnx = export_onnx(graph, Path(place) / "graph.onnx")
+            os.replace(build_engine(onnx, Path(place), generation), path)
+    return path
 
 
 def load_engine(path: Path, name: str) -> Any:
