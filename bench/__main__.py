@@ -14,6 +14,7 @@ BENCHMARKS: Final = {
     "judge": "measures the judge itself: its noise, and that it sees known edits",
     "live": "live sessions at a WebRTC receiver: delay, sync, rates",
     "region": "region render against the full picture: equality and time",
+    "dub": "dubs the presenter: pictures a second, compiled or not, overlapping or not",
     "step": "one render and one optimisation step: backends against the plain reference",
     "speech": "measures the opening predicted from sound against real lips",
 }
