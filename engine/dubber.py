@@ -43,8 +43,8 @@ _LAST_YAW_DEG: Final = 45.0
 class DubConfig:
     """How a session edits."""
 
-    effort: int = 1
-    """Optimisation steps a frame: 0 predicted, 1 corrected once, n: n - 1 W+ steps more."""
+    effort: int = 0
+    """Optimisation steps a frame: 0 predicted, 1 corrected by what the mesh reads, n: n - 1 W+ steps more."""
     tracker: TrackerKind = "mesh"
     """Which tracker follows the face."""
     fade_ms: float = 160.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.editing.compositing import Patch, lower_face_mask, match_colour, sharpen, to_frame
 from engine.editing.detail import Detail, add_grain, compare_detail
 from engine.editing.meter import MouthMeter
-from engine.editing.mouth import MOVED_POINTS, OPENING, mouth_shape
+from engine.editing.mouth import MOUTH_UNITS, MOVED_POINTS, OPENING, mouth_shape, opened_by
 from engine.editing.observation import Observation, observe, region_picture
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.profile import SpeakerProfile
@@ -171,7 +171,7 @@ class FrameEditor:
             mask = lower_face_mask(seen, aim, region)
             source = region_picture(rgb, seen, region.top, region.left, (region.height, region.width))
         with stopwatch(times, "render"), torch.no_grad():
-            wanted = mouth_shape(head)
+            wanted = self._renderer.reached_for(mouth_shape(head))
             asked = self._renderer.asked(wanted + state.drift)
             w = self._renderer.anchor(features, asked)
             picture = self._renderer.region(w)
@@ -187,8 +187,10 @@ class FrameEditor:
                     picture = self._renderer.region(w)
         if effort > 1:
             with stopwatch(times, "refine"):
+                more = float((wanted - mouth_shape(head))[OPENING] * MOUTH_UNITS[OPENING])
+                reached = from_head(opened_by(head, more), seen.pose)[:, :2]
                 problem = RefineProblem(
-                    w, self._renderer.region, meter.points, torch.from_numpy(target.astype(np.float32)), self._weight,
+                    w, self._renderer.region, meter.points, torch.from_numpy(reached.astype(np.float32)), self._weight,
                     seen.pose.iod_px, source, 4 * mask * (1 - mask),
                 )  # fmt: skip
                 picture = self._refined(problem, meter, picture, effort - 1, state)

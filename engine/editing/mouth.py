@@ -68,10 +68,15 @@ def rest_face(heads: NDArray[Any]) -> NDArray[np.float64]:
     closed = heads[opening <= np.quantile(opening, 0.15)].astype(np.float64)
     face: NDArray[np.float64] = np.median(heads.astype(np.float64), axis=0)
     face[MOVED_POINTS] = np.median(closed, axis=0)[MOVED_POINTS]
-    left = max(0.0, float(face[66, 1] - face[62, 1]) - _CLOSED)
-    face[_LOWER_LIP, 1] -= left
-    face[_JAW, 1] -= 0.7 * left
-    return face
+    return opened_by(face, -max(0.0, float(face[66, 1] - face[62, 1]) - _CLOSED))
+
+
+def opened_by(head: NDArray[np.float64], more: float) -> NDArray[np.float64]:
+    """Landmarks [68,3] in the head frame with the lower lip lower by `more` IOD, and the jaw by 0.7 of it."""
+    moved = head.copy()
+    moved[_LOWER_LIP, 1] += more
+    moved[_JAW, 1] += 0.7 * more
+    return moved
 
 
 _CLOSED: Final = 0.012

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.editing.mouth import MOUTH_NAMES, MOUTH_UNITS, OPENING, mouth_shape, rest_face
+from engine.editing.mouth import MOUTH_NAMES, MOUTH_UNITS, OPENING, mouth_shape, opened_by, rest_face
 from engine.errors import ShapeError
 from tests.engine.editing.made_up import neutral_head, opened
 
@@ -53,3 +53,15 @@ def test_wrong_shapes_are_refused() -> None:
         mouth_shape(np.zeros((68, 2)))
     with pytest.raises(ShapeError, match="N at least 1"):
         rest_face(np.zeros((0, 68, 3)))
+
+
+def test_a_mouth_is_opened_by_its_lower_lip_and_jaw_alone() -> None:
+    face = neutral_head()
+    before = face.copy()
+    moved = opened_by(face, 0.09)
+    assert np.array_equal(face, before)
+    assert mouth_shape(moved - face)[OPENING] == pytest.approx(0.09 / MOUTH_UNITS[OPENING])
+    still = np.setdiff1d(np.arange(68), [*range(6, 11), *range(55, 60), 65, 66, 67])
+    assert np.array_equal(moved[still], face[still])
+    assert np.allclose((moved - face)[8], [0, 0.7 * 0.09, 0])
+    assert np.allclose(opened_by(moved, -0.09), face)

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from engine.editing.mouth import MOUTH_UNITS, OPENING
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
 from engine.errors import ProfileError
@@ -17,6 +19,45 @@ pytestmark = pytest.mark.unit
 
 def test_asking_for_what_is_shown_at_rest_asks_for_the_mean(profile: SpeakerProfile, small: MobileStyleGAN) -> None:
     assert np.allclose(SpeakerRenderer(profile, small).asked(profile.response_at_zero), profile.mouth_mean)
+
+
+def at_opening(profile: SpeakerProfile, iod: float) -> NDArray[np.float64]:
+    """The clip's mean mouth with this inner-lip opening."""
+    mouth = profile.mouth_mean.copy()
+    mouth[OPENING] = iod / MOUTH_UNITS[OPENING]
+    return mouth
+
+
+def test_openings_are_reached_for_wider_and_tighter_around_the_mean(
+    profile: SpeakerProfile, small: MobileStyleGAN
+) -> None:
+    """Away from rest only the opening's distance from the clip's mean grows, by a quarter; nothing else changes."""
+    renderer, rest = SpeakerRenderer(profile, small), profile.rest_opening
+    for iod in (rest + 0.03, rest + 0.1, rest + 0.3):
+        wanted = at_opening(profile, iod)
+        away = (renderer.reached_for(wanted) - profile.mouth_mean)[OPENING]
+        assert away == pytest.approx(1.25 * (wanted - profile.mouth_mean)[OPENING])
+        assert np.array_equal(np.delete(renderer.reached_for(wanted), OPENING), np.delete(wanted, OPENING))
+
+
+def test_closed_lips_are_pressed_and_wider_wishes_are_reached_wider(
+    profile: SpeakerProfile, small: MobileStyleGAN
+) -> None:
+    renderer, rest = SpeakerRenderer(profile, small), profile.rest_opening
+    openings = np.linspace(rest - 0.02, rest + 0.1, 40)
+    reached = np.array([renderer.reached_for(at_opening(profile, iod))[OPENING] for iod in openings])
+    assert (np.diff(reached) > 0).all()
+    plain = profile.mouth_mean[OPENING] + 1.25 * (openings / MOUTH_UNITS[OPENING] - profile.mouth_mean[OPENING])
+    pressed = (plain - reached) * MOUTH_UNITS[OPENING]
+    assert np.allclose(pressed[openings <= rest], 0.015)
+    assert np.allclose(pressed[openings >= rest + 0.03], 0.0)
+
+
+def test_reaching_leaves_what_was_wanted_as_it_is(profile: SpeakerProfile, small: MobileStyleGAN) -> None:
+    wanted = at_opening(profile, profile.rest_opening)
+    before = wanted.copy()
+    SpeakerRenderer(profile, small).reached_for(wanted)
+    assert np.array_equal(wanted, before)
 
 
 def test_a_step_is_the_change_of_what_is_asked(profile: SpeakerProfile, small: MobileStyleGAN) -> None:
