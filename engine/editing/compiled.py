@@ -162,7 +162,7 @@ class SessionBackends:
     def as_dict(self) -> dict[str, Any]:
         """What was chosen, as plain JSON values: the render's choice, the others' by name."""
         found = {name: choice.as_dict() for name, choice in self._chosen.items()}
-        return {**found.pop(RENDER, {}), **{name: choice for name, choice in found.items()}}
+        return {**found.pop(RENDER, {}), **found}
 
     def _choose(self, name: str) -> Choice:
         if name == RENDER:
