@@ -16,15 +16,16 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "compile",
         help=about,
-        description=f"{about.capitalize()}: minutes, once for each generator and place of the edited region. `enroll` "
-        "does it for a new speaker, without W+ steps; this is for the shipped presenter and profiles from elsewhere. "
-        "Needs a C++ compiler.",
+        description=f"{about.capitalize()}: once for each generator and place of the edited region; half a minute "
+        "for the render, minutes for W+ steps. `enroll` does it for a new speaker and dubs without W+ steps; this is "
+        "for the shipped presenter, other profiles and more effort. Needs a C++ compiler.",
     )
     parser.add_argument("profiles", nargs="*", type=Path, metavar="PROFILE",
         help="profiles from `livedub enroll` (default: the shipped presenter)",
     )  # fmt: skip
-    parser.add_argument("--effort", type=steps, default=1, metavar="N",
-        help="compile for dubs of this effort: 0 render, 1 (default) measurement, too, 2 or more W+ steps, too",
+    parser.add_argument("--effort", type=steps, metavar="N",
+        help="compile for dubs of this effort: 0 render, 1 measurement, too, 2 or more W+ steps, too (default: what "
+        "dubs have)",
     )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=run)
@@ -33,11 +34,12 @@ def add(commands: Subparsers) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Do the work of the command."""
     paths: list[Path] = args.profiles or [PRESENTER / "presenter.safetensors"]
+    effort = context.engine.features().default_effort if args.effort is None else args.effort
     loaded = [(path, context.engine.load(path)) for path in paths]
     made: dict[str, Mapping[str, Any]] = {}
     with context.screen.progress() as report:
         for path, profile in loaded:
-            made[str(path)] = context.engine.compile(profile, args.effort, report)
+            made[str(path)] = context.engine.compile(profile, effort, report)
     lines = [f"{path}: {line}" for path, found in made.items() for line in described(found)]
     context.screen.result({"folder": str(packages_dir()), "compiled": made}, "\n".join(lines))
     return 0
