@@ -21,7 +21,7 @@ EXPRESSIONS: Final = (
 FRAME_RATE: Final = 50
 """Control frames per second; frame k is at k / 50 s."""
 
-DECIDED: Final = (0.5, 0.9)
+DECIDED: Final = (0.5, 0.85)
 """Predicted shares of closing between which lips go from open to closed."""
 
 _JAW, _CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")

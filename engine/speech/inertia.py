@@ -2,7 +2,8 @@
 
 Task dynamics (Saltzman and Munhall 1989) models articulators as critically damped springs of second order; the jaw is
 slower than the lips. The filter is causal: it costs no look-ahead. It delays the jaw by twice its time constant, as
-muscles do: real lips lag the sounds that the network hears.
+muscles do: real lips lag the sounds that the network hears. Lips that close are there at once: a closure is short, and
+the fastest thing that a mouth does; with mass, many would begin and not arrive.
 """
 
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ JAW_S: Final = 0.020
 LIPS_S: Final = 0.015
 """Time constant of the lips (10.6 Hz)."""
 
+_CLOSE: Final = CONTROLS.index("close")
 _SHARE: Final = np.array(
     [1.0 - np.exp(-1.0 / FRAME_RATE / (JAW_S if name == "jaw" else LIPS_S)) for name in CONTROLS], np.float32
 )
@@ -42,4 +44,5 @@ class Inertia:
             self.drive = self.drive + _SHARE * (wanted - self.drive)
             self.place = self.place + _SHARE * (self.drive - self.place)
             moved[index] = self.place
+        moved[:, _CLOSE] = np.maximum(moved[:, _CLOSE], controls[:, _CLOSE])
         return moved

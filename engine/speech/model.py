@@ -15,6 +15,8 @@ from engine import weights as weight_cache
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech.activity import ActivityConfig, ActivityDetector, MouthGate
 from engine.speech.auto import ShownEmotion
+from engine.speech.closing import SHIPPED as CLOSING
+from engine.speech.closing import ClosingNet, ClosingState, hold_jaw, listen, read_closing_net, with_closing
 from engine.speech.controls import CONTROLS, EXPRESSIONS, FRAME_RATE, FaceBasis, activations, decide
 from engine.speech.detectors import FRAME
 from engine.speech.effort import open_by_effort
@@ -56,6 +58,7 @@ class SpeechModel:
         activity: ActivityConfig | None = None,  # voice activity settings
         delay: int | None = None,  # how late the network's answer is read, one of DELAYS (default: as configured)
         chunk: int = CHUNK,  # positions that the encoder takes together, one of CHUNKS
+        closing: ClosingNet | None = None,  # tells whether lips close; None, or without delay: the network alone does
     ) -> None:
         """Takes trained networks, which it freezes, and the landmarks that the controls move."""
         self.encoder = encoder.eval().requires_grad_(False)
@@ -64,6 +67,7 @@ class SpeechModel:
         self.activity = activity or ActivityConfig()
         self.delay = network.config.delay if delay is None else delay
         self.chunk = chunk
+        self.closing = closing if self.delay > 0 else None
         self.look_ahead_ms = look_ahead_ms(self.delay, chunk)
         """Milliseconds of sound after a frame's time that must be heard before the frame is ready."""
 
@@ -150,6 +154,8 @@ class SpeechStream:
         self._factors: list[float] = []
         self._active = np.zeros((0, _COLUMNS), np.float32)
         self._effort = np.zeros(0, np.float32)
+        self._closing = np.zeros(0, np.float32)
+        self._closing_state = ClosingState()
         self._inertia = Inertia()
         self._emotion = ShownEmotion()
         self._history = _History(max(2 * FRAME_RATE, int(2 * keep_s * FRAME_RATE)), _COLUMNS + 1)
@@ -238,7 +244,7 @@ class SpeechStream:
             self._skip -= skipped
             self._effort = np.concatenate([self._effort, effort[0]])
             effort_then, self._effort = np.split(self._effort, [len(answer) - skipped])
-            controls = self._inertia.follow(open_by_effort(decide(answer[skipped:]), effort_then))
+            controls = self._inertia.follow(self._opened(inputs, answer[skipped:], effort_then))
             both = np.concatenate([activations(controls), expression[skipped:]], axis=1)
             self._active = np.concatenate([self._active, both])
         ready = min(len(self._factors), len(self._active))
@@ -247,6 +253,14 @@ class SpeechStream:
             self._history.append(np.concatenate([self._active[:ready] * factor, factor], axis=1))
             self._active = self._active[ready:]
             del self._factors[:ready]
+
+    def _opened(self, inputs: Tensor, answer: NDArray[np.float32], effort: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the next controls [T, CONTROLS] ask of the mouth, effort [T] and closing lips taken in."""
+        if self._model.closing is None:
+            return open_by_effort(decide(answer), effort)
+        self._closing = np.concatenate([self._closing, listen(self._model.closing, inputs, self._closing_state)])
+        shares, self._closing = np.split(self._closing, [len(answer)])
+        return hold_jaw(open_by_effort(decide(with_closing(answer, shares)), effort), shares)
 
     def _answer(self, inputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """inputs: [1, T, 390] -> controls [T, CONTROLS] and expressions [T, EXPRESSIONS] in the emotion of the time."""
@@ -269,9 +283,12 @@ def save_speech_model(path: Path, network: SpeechNet, basis: FaceBasis, notes: d
 
 
 def load_speech_model(
-    weights: Path | None = None, activity: ActivityConfig | None = None, limit_ms: int | None = None
+    weights: Path | None = None,
+    activity: ActivityConfig | None = None,
+    limit_ms: int | None = None,
+    closing: Path = CLOSING,
 ) -> SpeechModel:
-    """The model with the shipped weights, or with those of another file that `livedub train speech` wrote.
+    """The model with the shipped weights, or with those of other files that `livedub train speech|closing` wrote.
 
     `limit_ms` is the largest look-ahead that is allowed, 40 or more; None: that of the weights. Fetches the Whisper
     encoder's weights into the cache when they are not there.
@@ -299,4 +316,4 @@ def load_speech_model(
         raise WeightsFormatError(f"{path} does not hold a speech model: {error}; train it again") from error
     encoder = load_encoder(weight_cache.path(ENCODER))
     quantise(encoder)
-    return SpeechModel(encoder, network, basis, activity, delay, chunk)
+    return SpeechModel(encoder, network, basis, activity, delay, chunk, read_closing_net(closing))

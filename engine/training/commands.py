@@ -1,4 +1,4 @@
-"""What `livedub train corpus|speech|evaluate|alignment|mood` runs: each function is a whole command."""
+"""What `livedub train corpus|speech|closing|evaluate|alignment|mood` runs: each function is a whole command."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +10,17 @@ import numpy as np
 
 from engine import weights
 from engine.errors import BadInputError
+from engine.speech.closing import save_closing_net
 from engine.speech.controls import FaceBasis
 from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
 from engine.speech.mood import read_mood_net
-from engine.speech.whisper import load_encoder
-from engine.training import aligning, telling
+from engine.speech.whisper import WhisperEncoder, load_encoder
+from engine.training import aligning, closing, telling
 from engine.training.aligning import AlignConfig
+from engine.training.closing import ClosingConfig
 from engine.training.config import TrainConfig, read_config
 from engine.training.corpus import build_corpus
-from engine.training.dataset import build_pool, load_items
+from engine.training.dataset import Item, Pool, build_pool, load_items
 from engine.training.emotion_evaluation import emotion_figures
 from engine.training.emotional import Sentence, build_emotional, read_emotional
 from engine.training.evaluation import effort_constants, evaluate
@@ -79,32 +81,8 @@ def train_speech(
     basis = read_basis(corpus)
     encoder = load_encoder(weights.path(ENCODER))
     chosen = [item for item in items if item.voice not in config.held_out]
-    pool = build_pool(
-        chosen,
-        encoder,
-        run / "pool",
-        config.segments,
-        config.segment_s,
-        config.augment,
-        config.seed,
-        progress,
-        chunks=config.chunks,
-    )
     emotional = list(read_emotional(corpus / EMOTIONAL))
-    paired = None
-    if config.pairs:
-        spoken = [sentence for sentence in emotional if sentence.speaker not in config.held_out]
-        paired = build_pairs(
-            spoken,
-            encoder,
-            run / "pool",
-            config.emotional_segments,
-            config.segment_s,
-            config.augment,
-            config.seed,
-            progress,
-            chunks=config.chunks,
-        )
+    pool, paired = _pools(chosen, emotional, encoder, run, config, progress)
     network = train(pool, paired, basis, config, run, progress)
     voices = sorted({item.voice for item in chosen})
     notes = {"steps": str(config.steps), "seed": str(config.seed), "voices": ",".join(voices)}
@@ -121,6 +99,48 @@ def train_speech(
     }
     (run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def _pools(
+    items: Sequence[Item],
+    emotional: Sequence[Sentence],
+    encoder: WhisperEncoder,
+    run: Path,
+    config: TrainConfig,
+    progress: Progress | None,
+) -> tuple[Pool, Pool | None]:
+    """The encoded segments of a run, made or finished: neutral ones, and pairs where the configuration has any."""
+    folder, size = run / "pool", config.segment_s
+    pool = build_pool(
+        items, encoder, folder, config.segments, size, config.augment, config.seed, progress, chunks=config.chunks
+    )
+    if not config.pairs:
+        return pool, None
+    spoken = [sentence for sentence in emotional if sentence.speaker not in config.held_out]
+    count = config.emotional_segments
+    return pool, build_pairs(
+        spoken, encoder, folder, count, size, config.augment, config.seed, progress, chunks=config.chunks
+    )
+
+
+def train_closing(
+    corpus: Path, run: Path, out: Path, config_file: Path | None = None, progress: Progress | None = None
+) -> Mapping[str, Any]:
+    """Trains what tells whether lips close, on the segments of a run of `train_speech`; returns held-out figures.
+
+    Segments that are not there yet are made.
+    """
+    config = read_config(config_file)
+    items = load_items(corpus)
+    chosen = [item for item in items if item.voice not in config.held_out]
+    encoder = load_encoder(weights.path(ENCODER))
+    pools = _pools(chosen, list(read_emotional(corpus / EMOTIONAL)), encoder, run, config, progress)
+    settings = ClosingConfig()
+    network = closing.train_closing([pool for pool in pools if pool is not None], settings, progress)
+    save_closing_net(out, network, {name: str(value) for name, value in asdict(settings).items()})
+    model = load_speech_model(closing=out)
+    figures = [entry.as_dict() for entry in evaluate(model, held_out_items(items, config))]
+    return {"weights": out.name, "steps": settings.steps, "held_out": figures}
 
 
 def train_alignment(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import BadInputError
-from engine.speech.controls import FRAME_RATE
+from engine.speech.controls import CONTROLS, FRAME_RATE
 from engine.speech.emotions import emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
@@ -21,6 +21,7 @@ from engine.training.augment import AugmentConfig, augment, change_speed
 from engine.training.corpus import read_voice
 
 _SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
+_CLOSE = CONTROLS.index("close")
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,14 @@ class Pool:
         even = 2 * rng.integers(0, len(self._inputs) // 2, pairs)
         starts = rng.integers(0, self._inputs.shape[1] - frames + 1, pairs)
         return self._cut(np.concatenate([even, even + 1]), np.concatenate([starts, starts]), frames)
+
+    def closings(self, size: int, span: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Random stretches of `span` positions: inputs [size, span, 390], and the closing before the last [size]."""
+        rows = rng.integers(0, len(self._inputs), size).tolist()
+        starts = rng.integers(0, self._inputs.shape[1] - span + 1, size).tolist()
+        inputs = np.stack([self._inputs[row, at : at + span] for row, at in zip(rows, starts, strict=True)])
+        closing = np.array([self._controls[row, at + span - 2, _CLOSE] for row, at in zip(rows, starts, strict=True)])
+        return torch.from_numpy(inputs).float(), torch.from_numpy(closing).float()
 
     def _cut(self, rows: NDArray[np.int64], starts: NDArray[np.int64], frames: int) -> Batch:
         pairs = list(zip(rows.tolist(), starts.tolist(), strict=True))

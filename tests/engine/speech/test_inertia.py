@@ -32,7 +32,17 @@ def test_a_step_is_followed_without_overshoot(column: int, constant: float) -> N
 def test_the_jaw_is_slower_than_the_lips() -> None:
     """On the frame of the request."""
     row = Inertia().follow(step())[5]
-    assert 0.0 < row[JAW] < row[PUCKER] == row[CLOSE] < 1.0
+    assert 0.0 < row[JAW] < row[PUCKER] < 1.0
+
+
+def test_lips_close_at_once_and_open_with_mass() -> None:
+    """A closure of one frame arrives; what follows is as smooth as any motion of the lips."""
+    rows = np.zeros((20, len(CONTROLS)), np.float32)
+    rows[5] = 1.0
+    path = Inertia().follow(rows)
+    assert path[5, CLOSE] == 1.0
+    np.testing.assert_array_equal(path[6:, CLOSE], path[6:, PUCKER])
+    assert 0.0 < path[7, CLOSE] < path[6, CLOSE] < 1.0
 
 
 def test_a_held_mouth_stays_where_it_is_asked() -> None:

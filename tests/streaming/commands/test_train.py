@@ -91,3 +91,20 @@ def test_what_tells_emotions_is_trained(tmp_path: Path, monkeypatch: pytest.Monk
     missing = livedub("train", "mood", tmp_path / "nowhere", "-o", out)
     assert missing.status == 2
     assert "expected a corpus" in missing.err
+
+
+def test_what_tells_closing_lips_is_trained_on_the_segments_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def fake(corpus: Path, run: Path, out: Path, config: Path | None, progress: Callable[..., None]) -> dict[str, Any]:
+        progress("closing: step 50", 0.5)
+        asked.extend([corpus, run, out, config])
+        return {"weights": out.name, "steps": 9, "held_out": HELD_OUT}
+
+    monkeypatch.setattr(commands, "train_closing", fake)
+    out = tmp_path / "c.safetensors"
+    done = livedub("train", "closing", tmp_path, tmp_path / "run", "-o", out, "--json")
+    assert (done.status, done.values["steps"]) == (0, 9)
+    assert asked == [tmp_path, tmp_path / "run", out, None]

@@ -1,0 +1,85 @@
+"""Trains the detector of closing lips on the pools of the speech network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.errors import BadInputError
+from engine.speech.closing import SPAN, ClosingNet
+from engine.training.dataset import Pool
+
+Progress = Callable[[str, float], None]
+"""Called with a line of text and the share done, 0 ... 1."""
+
+_SURE: Final = (0.3, 0.7)
+"""Wanted shares of closing between which lips go from open to closed."""
+
+
+@dataclass(frozen=True)
+class ClosingConfig:
+    """One training run."""
+
+    steps: int = 1500
+    """Optimiser steps."""
+    batch: int = 1024
+    """Frames per step."""
+    learning_rate: float = 2.0e-3
+    """Rate of AdamW; falls to zero in a straight line."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay."""
+    noise: float = 0.3
+    """Gaussian noise on the normalised features, in standard deviations."""
+    closed_weight: float = 2.0
+    """Weight of closed frames."""
+    focus: float = 1.0
+    """Power of the error by which frames are weighted (focal loss): what is clear counts little."""
+    seed: int = 1
+    """Seed of weights and material."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+
+def train_closing(pools: list[Pool], config: ClosingConfig, progress: Progress | None = None) -> ClosingNet:
+    """Trains on frames of pools, drawn alike from all their segments."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    network = ClosingNet().train()
+    mean, deviation = pools[0].statistics()
+    network.mean.copy_(mean)
+    network.scale.copy_(1.0 / deviation.clamp(min=1e-3))
+    shares = np.array([pool.seconds for pool in pools])
+    counts = np.maximum(1, np.round(config.batch * shares / shares.sum()).astype(int))
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    for step in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * (1.0 - step / config.steps)
+        drawn = [pool.closings(int(count), SPAN, rng) for pool, count in zip(pools, counts, strict=True)]
+        features, wanted = (torch.cat(part) for part in zip(*drawn, strict=True))
+        normal = network.normal(features)
+        loss = _loss(network((normal + config.noise * torch.randn_like(normal)).flatten(1)), wanted, config)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks the annotation
+        optimiser.step()
+        if progress is not None and (step + 1) % 50 == 0:
+            progress(f"closing: step {step + 1}, loss {loss.item():.4f}", (step + 1) / config.steps)
+    return network.eval()
+
+
+def _loss(logits: Tensor, wanted: Tensor, config: ClosingConfig) -> Tensor:
+    """Focal cross-entropy; logits, wanted: [B], wanted the share of closing."""
+    low, high = _SURE
+    sure = ((wanted - low) / (high - low)).clamp(0.0, 1.0)
+    each = functional.binary_cross_entropy_with_logits(logits, sure, reduction="none")
+    weight = 1.0 + (config.closed_weight - 1.0) * sure
+    if config.focus > 0:
+        weight = weight * 2.0 * (torch.sigmoid(logits).detach() - sure).abs() ** config.focus
+    return (weight * each).mean()
