@@ -24,6 +24,14 @@ _CONNECT_S: Final = 30.0
 """A connection that is not up by then is closed."""
 
 
+_BROKEN: Final = (
+    ValueError, IndexError, KeyError, AttributeError, TypeError, AssertionError,
+    RuntimeError,  # a search in a coroutine of aiortc that found nothing
+    InvalidStateError, InvalidAccessError, OperationError,
+)  # fmt: skip
+"""What aiortc raises, in many places, on an offer that lacks something or contradicts itself."""
+
+
 class OfferError(BadInputError):
     """An SDP offer that cannot be answered."""
 
@@ -103,8 +111,7 @@ class Peer:
                 raise OfferError(f"offer: has no {line[2:-1]}; expected a complete SDP offer for WebRTC")
         try:
             await self.connection.setRemoteDescription(RTCSessionDescription(without_hidden(sdp), "offer"))
-        except (ValueError, IndexError, KeyError, AssertionError, InvalidStateError, InvalidAccessError,
-                OperationError) as error:  # fmt: skip
+        except _BROKEN as error:
             raise OfferError(f"offer: cannot be used: {error}. Expected a complete SDP offer for WebRTC.") from error
 
     async def answer(self) -> str:
@@ -115,7 +122,7 @@ class Peer:
         """
         try:
             await self.connection.setLocalDescription(await self.connection.createAnswer())
-        except (ValueError, InvalidStateError, OperationError) as error:
+        except _BROKEN as error:
             raise OfferError(f"offer: cannot be answered: {error}. Offer H.264 or VP8 video, Opus sound.") from error
         sdp: str = self.connection.localDescription.sdp
         if self._turn:

@@ -1,7 +1,10 @@
 """Contracts with aiortc's private parts: each fails loudly when a new aiortc changes what is relied on."""
 
 import asyncio
+import re
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aioice import ice
@@ -240,6 +243,74 @@ def test_the_senders_clock_at_the_first_frame_is_told_by_its_reports() -> None:
         return told
 
     assert asyncio.run(main()) == pytest.approx([99.0, 100.0])
+
+
+def original(name: str) -> Any:
+    """What aiortc does by itself, as it was before the changes."""
+    return getattr(aiortc_compat, name)
+
+
+def test_aiortc_by_itself_still_takes_pictures_one_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JitterBuffer, "add", original("_ORIGINAL_ADD"))
+    monkeypatch.setattr(JitterBuffer, "_remove_frame", original("_ORIGINAL_TAKE"))
+    buffer = JitterBuffer(capacity=16, is_video=True)
+    assert taken(buffer, packet(0, 100, 0, b"a"), packet(1, 100, 1, b"b")) == []
+    assert [f.data for f in taken(buffer, packet(2, 200, 1, b"c"))] == [b"ab"]
+
+
+def test_aiortc_by_itself_still_asks_for_a_missing_packet_only_once(
+    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NackGenerator, "add", original("_ORIGINAL_NACK"))
+    nack = NackGenerator()
+    assert [nack.add(packet(i, i, 1)) for i in (0, 2)] == [False, True]
+    ticks.at += 10
+    assert not nack.add(packet(3, 3, 1))
+    assert nack.missing == {1}
+
+
+def test_aiortc_by_itself_still_offers_no_rsa_and_leaves_loopback_out() -> None:
+    from aiortc.rtcdtlstransport import SRTP_PROFILES
+    from OpenSSL import SSL
+
+    context = original("_ORIGINAL_CONTEXT")(RTCCertificate.generateCertificate(), SRTP_PROFILES)
+    assert not [name for name in SSL.Connection(context, None).get_cipher_list() if name.startswith("ECDHE-RSA")]
+    assert "127.0.0.1" not in original("_ORIGINAL_ADDRESSES")(use_ipv4=True, use_ipv6=False)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(JitterBuffer, "_remove_frame"), (JitterBuffer, "remove"), (JitterBuffer, "add"), (NackGenerator, "add"),
+     (RTCCertificate, "_create_ssl_context"), (RTCRtpSender, "_send_keyframe"), (RTCRtpSender, "_handle_rtcp_packet"),
+     (RTCRtpReceiver, "_handle_rtcp_packet"), (RTCRtpReceiver, "_send_rtcp_pli"), (ice, "get_host_addresses")],
+)  # fmt: skip
+def test_every_private_part_that_is_changed_or_called_is_there(owner: Any, name: str) -> None:
+    assert callable(getattr(owner, name))
+
+
+def test_the_private_state_that_is_looked_into_is_there() -> None:
+    buffer = JitterBuffer(capacity=16, is_video=True)
+    buffer.add(packet(5, 100, 0))
+    assert (buffer._origin, buffer._capacity, buffer._is_video, buffer._prefetch) == (5, 16, True, 0)
+    held = buffer._packets[5 % 16]
+    assert held is not None
+    assert held.sequence_number == 5
+
+    async def source() -> int:
+        """By which a sender is known."""
+        return RTCRtpSender("video", Transport())._ssrc  # type: ignore[arg-type]
+
+    assert 0 <= asyncio.run(source()) < 2**32
+
+
+def test_no_other_file_touches_private_parts_of_aiortc() -> None:
+    private = re.compile(r"(JitterBuffer|NackGenerator|RTCCertificate|sender|receiver|connection)\._[a-z]")
+    root = Path(aiortc_compat.__file__).parents[1]
+    for folder in ("streaming", "bench"):
+        for file in (root / folder).rglob("*.py"):
+            text = file.read_text()
+            if file.name != "aiortc_compat.py" and "aiortc" in text:
+                assert not private.search(text), file
 
 
 class Transport:

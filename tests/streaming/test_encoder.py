@@ -17,7 +17,9 @@ from streaming.encoder import (
     side_by_side,
     with_note,
 )
+from streaming.ingest.file import probe_video, read_video
 from streaming.live.media import BLOCK, SOUND_RATE, VIDEO_TIME_BASE, SoundBlock
+from streaming.live.sources import DEMO_DATA
 from tests.streaming.clips import gradient
 
 pytestmark = pytest.mark.unit
@@ -184,3 +186,19 @@ def test_nvenc_is_used_where_it_opens_and_tried_once_where_it_does_not(
     assert nvenc.asked == (["h264_nvenc"] * 2 if opens else ["h264_nvenc", "libx264", "libx264"])
     if opens:
         assert (nvenc.options["maxrate"], nvenc.options["bf"]) == ("500000", "0")
+
+
+def test_a_face_that_moves_stays_sharp_within_the_bits_of_its_size() -> None:
+    encoder, packets, sources = PictureEncoder("H264", hardware=False), list[Encoded](), list[VideoFrame]()
+    for index, shown in enumerate(read_video(probe_video(DEMO_DATA / "presenter.mp4"))):
+        if index == 50:
+            break
+        packets.append(encoder.encode(shown, key=index == 0))
+        if index in (0, 24, 49):
+            sources.append(shown)
+    assert (sources[0].width, sources[0].height) == encoder.size
+    assert encoder.full_rate == sharp_bitrate(*encoder.size)
+    pictures = decoded(packets)
+    for picture, source in zip((pictures[0], pictures[24], pictures[49]), sources, strict=True):
+        assert psnr(picture.to_ndarray()[: source.height, : source.width], source.planes[0]) > 38
+    assert 8 * sum(len(each.data) for each in packets[25:]) < encoder.full_rate
