@@ -135,3 +135,59 @@ def test_wrong_shapes_and_types_say_what_was_expected() -> None:
         AudioChunk(np.zeros((2, 5), np.float32), 16000, 0, Fraction(1, 16000))
     with pytest.raises(ShapeError, match=r"\[4, 4, 3\], mask \[4, 5\]"):
         blend_rgb(random_frame(8, 8, "420", 8), np.zeros((4, 4, 3), np.uint8), np.ones((4, 5), np.float32), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("subsampling", "bits", "matrix"), [("411", 8, "bt709"), ("420", 7, "bt709"), ("420", 17, "bt709"), ("444", 8, "x")]
+)
+def test_descriptions_that_no_frame_can_have_are_refused(subsampling: str, bits: int, matrix: str) -> None:
+    y = np.zeros((4, 4), np.uint8)
+    with pytest.raises(ShapeError, match="expected one of .*8 to 16"):
+        VideoFrame((y, y, y), subsampling, bits, matrix, False, 0, Fraction(1, 25))  # type: ignore[arg-type]
+
+
+def test_frames_without_rows_or_planes_and_pictures_without_colours_are_refused() -> None:
+    y, none = np.zeros((4, 4), np.uint8), np.zeros((0, 4), np.uint8)
+    for planes in ((none, none, none), (y, y), (np.zeros((2, 2, 2), np.uint8), y, y)):
+        with pytest.raises(ShapeError, match="three planes"):
+            VideoFrame(planes, "444", 8, "bt709", False, 0, Fraction(1, 25))  # type: ignore[arg-type]
+    for shape in ((4, 4), (4, 4, 4), (0, 4, 3)):
+        with pytest.raises(ShapeError, match=r"expected \[H, W, 3\]"):
+            VideoFrame.from_rgb(np.zeros(shape, np.uint8), 0, Fraction(1, 25))
+    for rate in (0, -16000):
+        with pytest.raises(ShapeError, match="positive rate"):
+            AudioChunk(np.zeros(5, np.float32), rate, 0, Fraction(1, 16000))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 9), width=st.integers(1, 9), subsampling=st.sampled_from(get_args(Subsampling)),
+    bits=st.sampled_from([8, 9, 10, 12, 14, 16]), matrix=st.sampled_from(get_args(Matrix)), full=st.booleans(),
+    grey=st.integers(0, 255),
+)  # fmt: skip
+def test_grey_is_grey_in_every_format_and_depth(
+    height: int, width: int, subsampling: Subsampling, bits: int, matrix: Matrix, full: bool, grey: int
+) -> None:
+    picture = np.full((height, width, 3), grey, np.uint8)
+    frame = VideoFrame.from_rgb(picture, 3, Fraction(1, 50), subsampling, bits, matrix, full)
+    assert np.abs(frame.rgb().astype(int) - grey).max() <= 1
+    assert {int(value) for plane in frame.planes[1:] for value in np.unique(plane)} == {1 << (bits - 1)}
+    assert (frame.height, frame.width, frame.planes[0].dtype) == (height, width, sample_type(bits))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    share=st.floats(-0.5, 1.5), before=st.integers(0, 255), after=st.integers(0, 255), top=st.integers(-3, 6),
+    left=st.integers(-3, 6),
+)  # fmt: skip
+def test_shares_beyond_nothing_and_all_are_held_and_the_result_lies_between(
+    share: float, before: int, after: int, top: int, left: int
+) -> None:
+    frame = VideoFrame.from_rgb(np.full((7, 7, 3), before, np.uint8), 0, Fraction(1, 25), "444", 10)
+    patch = np.full((3, 3, 3), after, np.uint8)
+    out = blend_rgb(frame, patch, np.full((3, 3), share, np.float32), top, left).rgb().astype(int)
+    held = min(1.0, max(0.0, share))
+    inside = np.zeros((7, 7), bool)
+    inside[max(0, top) : max(0, top + 3), max(0, left) : max(0, left + 3)] = True
+    assert np.abs(out[inside] - (before + held * (after - before))).max(initial=0) <= 2
+    assert np.abs(out[~inside] - before).max(initial=0) <= 1

@@ -23,7 +23,8 @@ def test_speech_of_any_rate_becomes_mono_at_the_rate_of_the_session(tmp_path: Pa
     mono = tone(0.5, rate, 300.0)
     samples = mono if channels == 1 else np.stack([mono, np.zeros_like(mono)], axis=1)
     sound = read_voice(VoiceSpec("file", make_wav(tmp_path / "v.wav", samples, rate)))
-    assert (sound.dtype, sound.ndim) == (np.float32, 1)
+    assert sound.dtype == np.float32
+    assert sound.ndim == 1
     assert len(sound) == pytest.approx(SOUND_RATE // 2, abs=40)
     middle = sound[4800:-4800]
     assert np.abs(middle).max() == pytest.approx(0.5 / channels, rel=0.03)
