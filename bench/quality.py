@@ -28,7 +28,17 @@ from bench.pairs import add_arguments, found, name_of, own_sound
 from bench.report import quality_table
 from engine import weights
 from engine.errors import BadInputError, LivedubError
-from engine.evaluation import JUDGES, Collector, Judge, StripMaker, code_digest, draw_strip, peak_memory_mb, png, witness_for
+from engine.evaluation import (
+    JUDGES,
+    Collector,
+    Judge,
+    StripMaker,
+    code_digest,
+    draw_strip,
+    peak_memory_mb,
+    png,
+    witness_for,
+)
 from engine.evaluation.likeness import LearntDistance
 from engine.evaluation.lse import LipSync
 from engine.evaluation.reconstruction import Distance, Reconstruction

@@ -74,7 +74,7 @@ class SpeakerRenderer:
         return self.profile.base + moved
 
     def reached_for(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mouth numbers [8] to aim at, so that viewers see the wanted ones: opening wider and tighter, closed pressed."""
+        """Mouth numbers [8] to aim at, so that viewers see the wanted ones: wider and tighter; closed lips pressed."""
         profile = self.profile
         aim = np.array(wanted, np.float64)
         above = max(0.0, float(aim[OPENING]) - profile.rest_opening / float(MOUTH_UNITS[OPENING]))

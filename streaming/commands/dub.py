@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BackendError
-from engine.evaluation import Collector, EditedFrameLike, Judge, Report, best_judge, peak_memory_mb
+from engine.evaluation import Collector, EditedFrameLike, Judge, Report, best_judge, peak_memory_mb, witness_for
 from engine.evaluation.strips import StripMaker
 from engine.files import check_output, write_atomically
 from engine.speech.emotions import CHOICES
@@ -132,7 +132,9 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
             frames = read_video(timeline.info, timeline.start, timeline.duration)
             profile = context.engine.enroll(frames, "draft", job.tracker, report)
         if job.measure:
-            collector = Collector(_find_judge(context), rest_opening=profile.rest_opening)
+            judge = _find_judge(context)
+            witness = None if judge is None else witness_for(judge, context.screen.warn)
+            collector = Collector(judge, witness=witness, rest_opening=profile.rest_opening)
         session = context.engine.session(profile, job.effort, job.tracker, job.emotion, job.intensity)
         tally = dub_to_file(session, timeline, job.sound, job.out, report, watch)
     _warn_of_untouched(context, tally)
