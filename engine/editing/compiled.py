@@ -57,6 +57,8 @@ _UNIT: Final = 127.5
 _SPREAD: Final = 2.0
 """Mouth numbers at which pictures are compared, in their units, beside the mean one."""
 _NOTE: Final = ".form"
+_WIDTHS: Final = (False, True)
+"""Whether in bfloat16."""
 _MISSING: Final = "not compiled on this machine yet; `livedub compile` does it, once"
 
 
@@ -107,9 +109,9 @@ class Work:
     rounds: int = 5
     """Timed runs of each candidate."""
 
-    def note(self, folder: Path) -> Path:
-        """The file that says that this form was compiled, for this machine and number of threads."""
-        parts = (self.name, *self.form, torch.__version__, processor(), torch.get_num_threads())
+    def note(self, folder: Path, half: bool) -> Path:
+        """The file that says that this form was compiled, in bfloat16 or not, for this machine and so many threads."""
+        parts = (self.name, half, *self.form, torch.__version__, processor(), torch.get_num_threads())
         return folder / (hashlib.sha256(repr(parts).encode()).hexdigest()[:20] + _NOTE)
 
 
@@ -205,7 +207,7 @@ def choose_for(work: Work, asked: BackendName, folder: Path | None = None) -> Ch
     folder = folder or packages_dir()
     if asked == "eager":
         return _eagerly(work, "asked for")
-    if asked == "auto" and not work.note(folder).exists() and not torch.cuda.is_available():
+    if asked == "auto" and not torch.cuda.is_available() and not any(work.note(folder, h).exists() for h in _WIDTHS):
         return _eagerly(work, _MISSING)
     if asked in ("cudagraph", "tensorrt") and not work.on_gpu:
         return _eagerly(work, f"{asked} does not run this work yet")
@@ -260,11 +262,13 @@ def _candidates(
 
     def packaged(half: bool) -> Runner:
         """From a compiled package, in bfloat16 or not."""
+        if not may_compile and not work.note(folder, half).exists():
+            raise BackendUnavailable(_MISSING)
         graph = work.graph(examples, half, False)
         if not may_compile and not is_cached(graph, folder):
             raise BackendUnavailable(_MISSING)
         found = compiled(graph, folder, work.name)
-        work.note(folder).write_text(work.name, encoding="ascii")
+        work.note(folder, half).write_text(work.name, encoding="ascii")
         return found
 
     found: dict[str, Callable[[], Runner]] = {"aoti bf16": lambda: packaged(True)} if half else {}

@@ -1,5 +1,6 @@
 """The choice of what renders a speaker's region: compiled once, equal to the reference, refused with reasons."""
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,13 +33,17 @@ from engine.errors import BackendError
 from engine.generators.mobile import MobileStyleGAN
 from engine.generators.protocol import Region
 from engine.generators.stats import WStatistics
+from kernels.backends.aoti import compiler
 from kernels.backends.choice import BackendName, Choice
+from kernels.backends.device import engine_of
 from kernels.errors import BackendUnavailable
 from kernels.flat import FlatGraph
 from kernels.step import STATE
 from tests.engine.editing.test_graphs import StillMesh
 
 pytestmark = pytest.mark.unit
+
+HAS_BUILDER = all(importlib.util.find_spec(name) is not None for name in ("onnxscript", "tensorrt_rtx_bindings"))
 
 
 @pytest.fixture
@@ -73,7 +78,7 @@ def test_auto_passes_over_packages_of_other_graphs(
     renderer: SpeakerRenderer, tmp_path: Path, stand_in: list[FlatGraph]
 ) -> None:
     """A note of this form whose package is gone or of older code: the graph tells."""
-    render(renderer).note(tmp_path).write_text(RENDER)
+    render(renderer).note(tmp_path, False).write_text(RENDER)
     choice = choose_backend(renderer, "auto", tmp_path)
     assert choice.name == "eager" and "not compiled on this machine yet" in choice.reason
     assert stand_in == [] and len(choice.trials) > 1
@@ -128,7 +133,7 @@ def test_a_missing_compiler_is_an_error_only_where_it_is_asked_for(
     monkeypatch.setattr(module, "is_cached", lambda graph, folder: True)
     with pytest.raises(BackendError, match="no compiler: install g[+][+]"):
         choose_backend(renderer, "aoti", tmp_path)
-    render(renderer).note(tmp_path).write_text(RENDER)
+    render(renderer).note(tmp_path, False).write_text(RENDER)
     choice = choose_backend(renderer, "auto", tmp_path)
     assert choice.name == "eager" and "no compiler" in choice.reason
 
@@ -269,12 +274,48 @@ def test_steps_stay_off_the_gpu_and_it_is_said(
 def test_a_form_is_of_networks_region_and_threads_not_of_a_speaker(
     renderer: SpeakerRenderer, small: MobileStyleGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note = render(renderer).note(tmp_path)
+    note = render(renderer).note(tmp_path, False)
+    assert render(renderer).note(tmp_path, True) != note
     profile = renderer.profile
     other = SpeakerRenderer(replace(profile, base=profile.base + 1), small)
-    assert render(other).note(tmp_path) == note
+    assert render(other).note(tmp_path, False) == note
     moved = SpeakerRenderer(replace(profile, region=Region(36, 32, 64, 64)), small)
-    assert render(moved).note(tmp_path) != note
-    assert measurement(renderer, StillMesh()).note(tmp_path) != note
+    assert render(moved).note(tmp_path, False) != note
+    assert measurement(renderer, StillMesh()).note(tmp_path, False) != note
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    assert render(renderer).note(tmp_path) != note
+    assert render(renderer).note(tmp_path, False) != note
+
+
+@pytest.mark.slow
+def test_all_work_is_really_compiled_and_found_again(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At small size, in float32: what sessions use afterwards gives the reference's pictures, landmarks, gradients."""
+    try:
+        compiler()
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(module, "has_bfloat16", lambda: False)
+    backends(renderer, shared, statistics, tmp_path).prepare(2)
+    assert len(list(tmp_path.glob("*.pt2"))) == 3
+    begun = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt2")}
+    for work in (render(renderer), measurement(renderer, shared.mesh)):
+        choice = choose_for(work, "auto", tmp_path)
+        assert [trial.verdict for trial in choice.trials[:2]] == ["usable", "usable"]
+    work = step(renderer, shared, statistics, RefineConfig(), landmark_weight())
+    choice = choose_for(work, "aoti", tmp_path)
+    for inputs in work.inputs():
+        found, wanted = choice.runner(*inputs), work.reference(*inputs)
+        torch.testing.assert_close(found[STATE], wanted[STATE], rtol=1e-4, atol=0)
+        torch.testing.assert_close(found[STATE + 1], wanted[STATE + 1], rtol=5e-3, atol=1e-6)
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt2")} == begun
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_BUILDER, reason="TensorRT-RTX is not installed: livedub[tensorrt-rtx]")
+def test_the_region_s_render_becomes_a_tensorrt_engine_without_a_gpu(renderer: SpeakerRenderer, tmp_path: Path) -> None:
+    graph = render(renderer).graph((renderer.profile.base,), False, True)
+    w = renderer.profile.base
+    torch.testing.assert_close(graph(w)[0], renderer.eager(w)[0], rtol=1e-3, atol=1e-3)
+    engine = engine_of(graph, tmp_path, "SM89")
+    assert engine.stat().st_size > 10_000 and engine.name.startswith("sm89-fp32-")
