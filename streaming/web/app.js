@@ -194,7 +194,7 @@ function show(state) {
   if (learnt) offerFaces(learnt).catch(fail);
   const learning = state.enrolment && ["looking", "learning"].includes(state.enrolment.phase);
   tell(state, learning ? "live, not edited: a new face is being learnt"
-    : state.stats?.overloaded ? "live, but this computer is too slow for this effort" : undefined);
+    : state.stats?.overloaded ? "live, but not edited: this computer is too slow at present" : undefined);
 }
 
 async function poll() {
