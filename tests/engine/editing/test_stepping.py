@@ -3,16 +3,21 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from engine.editing.graphs import View
+from engine.editing.editor import EditState, FrameEditor, landmark_weight
+from engine.editing.graphs import View, measured, wplus_step
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.refine import RefineConfig, RefineProblem, objective, refine
-from engine.editing.stepping import refine_by
+from engine.editing.rendering import SpeakerRenderer
+from engine.editing.stepping import FastForms, refine_by
 from kernels.step import STATE, AdamConfig, optimisation_step
-from tests.engine.editing.scripted import plain_statistics
+from tests.engine.editing.made_up import neutral_head
+from tests.engine.editing.scripted import ScriptedMesh, film, painted_generator, plain_statistics, tracked
+from tests.engine.editing.test_editor import WISH, BlindMesh, displaced, weak_profile
 from tests.engine.editing.test_refine import AXES, ROWS, WANTED, problem, render
 
 pytestmark = pytest.mark.unit
@@ -105,3 +110,40 @@ def test_a_gradient_that_is_no_number_ends_the_search_where_it_stands(perceptual
     found = refine_by(run, task, VIEW, render(task.w), last, 4, perceptual, replace(CONFIG, keep=0.5))
     assert found.recovered and run.calls == 1
     torch.testing.assert_close(found.offset, 0.5 * last)
+
+
+def editor_pair(perceptual: PerceptualLoss, mesh: ScriptedMesh) -> tuple[FrameEditor, FrameEditor]:
+    """An eager editor of the painted speaker, and one that uses the functions that are compiled elsewhere."""
+    renderer = SpeakerRenderer(weak_profile(), painted_generator())
+    weight, statistics = landmark_weight(), plain_statistics()
+    step = wplus_step(lambda w: renderer.eager(w)[0], mesh, perceptual, statistics, weight, CONFIG)
+    fast = FastForms(measured(mesh), step)
+    return (
+        FrameEditor(renderer, statistics, perceptual, mesh, CONFIG),
+        FrameEditor(renderer, statistics, perceptual, mesh, CONFIG, fast=fast),
+    )
+
+
+@pytest.mark.parametrize("effort", [1, 3])
+def test_an_editor_with_fast_forms_edits_as_an_eager_one(perceptual: PerceptualLoss, effort: int) -> None:
+    """Over three frames, with what is carried from one to the next."""
+    eager, fast = editor_pair(perceptual, ScriptedMesh())
+    states = EditState(), EditState()
+    for share in (0.5, 1.0, 0.8):
+        rgb, face = film(np.zeros(8)), tracked(neutral_head())
+        one, other = (
+            editor.edit(rgb, face, displaced(share * WISH), 1.0, effort, state)
+            for editor, state in zip((eager, fast), states, strict=True)
+        )
+        assert np.abs(one.patch.rgb - other.patch.rgb).max() < 1.0, "grey levels"
+        assert np.array_equal(one.patch.mask, other.patch.mask)
+    assert np.allclose(states[0].drift, states[1].drift, atol=1e-2) and states[0].drift.any()
+    assert states[1].recoveries == 0
+
+
+def test_recoveries_of_a_backend_s_steps_are_counted(perceptual: PerceptualLoss) -> None:
+    _, editor = editor_pair(perceptual, BlindMesh())
+    state = EditState()
+    for count in (1, 2):
+        edit = editor.edit(film(np.zeros(8)), tracked(neutral_head()), displaced(WISH), 1.0, 3, state)
+        assert state.recoveries == count and np.isfinite(edit.patch.rgb).all()
