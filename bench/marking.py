@@ -114,3 +114,7 @@ class MarkingEngine:
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
         """A live session."""
         return OpenedSession(MarkingSession(self._cost_ms), LOOK_AHEAD_MS)
+
+    def compile(self, profile: Profile, effort: int, report: Report) -> Mapping[str, Any]:
+        """There is nothing to compile."""
+        raise BadInputError("a measuring engine compiles nothing")

@@ -46,15 +46,11 @@ def test_a_connection_that_is_not_up_in_time_is_closed_and_told_once(monkeypatch
             ended.set()
 
         peer = Peer((), closed)
-        other, offer = await viewer()
-        await peer.offered(offer)
-        await peer.answer()
         async with asyncio.timeout(20):
             await ended.wait()
         await peer.aclose()
         await peer.aclose()
         assert (peer.state, told) == ("closed", ["closed"])
-        await other.close()
 
     asyncio.run(main())
 
