@@ -20,7 +20,7 @@ import torch
 
 from bench.machine import header, read_json, write_json
 from bench.step_plot import bars
-from bench.step_works import BACKENDS, GENERATORS, Variant, arithmetic, make
+from bench.step_works import BACKENDS, GENERATORS, Variant, arithmetic, gradient_cosine, make
 from engine.editing.compiled import packages_dir
 from engine.editing.perceptual import has_bfloat16
 from engine.evaluation import peak_memory_mb
@@ -29,6 +29,8 @@ from kernels.memory import keep_large_blocks
 OUT: Final = Path(__file__).with_name("results") / "step.json"
 _SLOWER: Final = 1.1
 """From this ratio of medians on, a variant counts as slower than before."""
+_LEAST_COSINE: Final = 0.98
+"""Between a step's gradient and the one in float32; a step that is further off has no ratio worth telling."""
 _SIDE: Final = 2048
 """Side of the matrices of the measured ceiling."""
 _COPIED: Final = 1 << 26
@@ -58,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = f"python -m bench step {' '.join(arguments or [])}".strip()
     result = {**header(command), "threads": torch.get_num_threads(), "ceilings": ceilings, "variants": rows}
     result["speedup"] = speedup(rows)
+    result["gradient_cosine"] = {row["name"]: row["gradient_cosine"] for row in rows if row.get("gradient_cosine")}
     write_json(options.out, result)
     options.out.with_suffix(".md").write_text(table(rows), encoding="utf-8")
     options.out.with_suffix(".svg").write_text(bars(rows), encoding="utf-8")
@@ -97,6 +100,7 @@ def measure(variant: Variant, rounds: int, folder: Path) -> dict[str, Any]:
         "times_ms": {f"p{q}": round(float(np.percentile(wall, q)), 2) for q in (50, 95, 99)},
         "cpu_ms": round(float(np.median(cpu)), 2),
         "peak_memory_mb": peak_memory_mb(),
+        "gradient_cosine": gradient_cosine(variant, work.run()),
         **arithmetic(variant),
     }
 
@@ -166,11 +170,11 @@ def speedup(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Best ratio to plain of each generator's render and step.
 
     Ratios of one precision stand apart from those of another: the reference computes in float32, and gradients in
-    bfloat16 are not the same gradients.
+    bfloat16 are not the same gradients: how near they are stands beside (`gradient_cosine`).
     """
     found: dict[str, float] = {}
     for row in rows:
-        if "speedup" in row:
+        if "speedup" in row and (row.get("gradient_cosine") or 1.0) >= _LEAST_COSINE:
             work = f"{row['generator']} {'render' if row['effort'] == 0 else 'step'}"
             work += " in bfloat16" if row["half"] else ""
             found[work] = max(found.get(work, 0.0), row["speedup"])
@@ -179,7 +183,19 @@ def speedup(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The figures as a Markdown table."""
-    heads = ("variant", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "GFLOP", "of peak", "MiB", "set-up s", "times plain")
+    heads = (
+        "variant",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "CPU ms",
+        "GFLOP",
+        "of peak",
+        "cosine",
+        "MiB",
+        "set-up s",
+        "times plain",
+    )
     lines = [heads, ("---", *("--:" for _ in heads[1:]))]
     for row in rows:
         if "error" in row:
@@ -187,7 +203,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             continue
         times = row["times_ms"]
         figures = (times["p50"], times["p95"], times["p99"], row["cpu_ms"], row["gflop"])
-        rest = (f"{row['share_of_peak']:.0%}", str(row["peak_memory_mb"]), f"{row['setup_s']:.0f}")
+        cosine = "-" if row.get("gradient_cosine") is None else f"{row['gradient_cosine']:.4f}"
+        rest = (f"{row['share_of_peak']:.0%}", cosine, str(row["peak_memory_mb"]), f"{row['setup_s']:.0f}")
         lines.append((row["name"], *(f"{value:.1f}" for value in figures), *rest, str(row.get("speedup", "-"))))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -11,7 +11,7 @@ its landmarks moved, seeds fixed. Three forms of the same work:
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from engine import weights
 from engine.editing import perceptual as perceptual_module
-from engine.editing.graphs import StepData, View, goal_of, points_of, rendered, wplus_step
+from engine.editing.graphs import StepData, View, goal_of, points_of, rendered, step_graph, wplus_step
 from engine.editing.mouth import MOVED_POINTS
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.editing.refine import RefineConfig
@@ -35,8 +35,8 @@ from engine.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from engine.tracking.mesh import MESH_SIZE, MeshNet
 from kernels.backends.aoti import compiled
 from kernels.flat import FlatGraph, trace
-from kernels.lowering import Lowering, lower, lowered, with_fewer_casts
-from kernels.step import STATE, StepState
+from kernels.lowering import Lowering, lower
+from kernels.step import STATE, Step, StepState
 from kernels.tracing import tracing
 from kernels.unit_distance import unit_distance_reference
 
@@ -117,9 +117,7 @@ def make(variant: Variant, folder: Path) -> Work:
         folder: of compiled packages.
     """
     generator, region = make_generator(variant.generator)
-    with torch.no_grad():
-        z = torch.randn(1, generator.noise_width, generator=torch.Generator().manual_seed(0))
-        w = generator.mapping(z).repeat(generator.rows, 1)
+    w = _code(generator)
     if variant.backend == "plain":
         whole = Region(0, 0, generator.resolution, generator.resolution)
         return _plain(generator, whole, w, variant.effort)
@@ -136,15 +134,24 @@ def make(variant: Variant, folder: Path) -> Work:
     return Work(lambda: package(*inputs), time.perf_counter() - begin, graph.size)
 
 
+def _code(generator: Generator) -> Tensor:
+    """A face of the generator's own: [R,D]."""
+    with torch.no_grad():
+        z = torch.randn(1, generator.noise_width, generator=torch.Generator().manual_seed(0))
+        return generator.mapping(z).repeat(generator.rows, 1)
+
+
 def _graph(variant: Variant, generator: Generator, region: Region, w: Tensor, inputs: tuple[Tensor, ...]) -> FlatGraph:
     """The variant's work as a lowered flat graph."""
-    lowering = Lowering(half=variant.half)
     render = trace(rendered(generator, region), (w,))
     if variant.effort == 0:
-        return lower(render, lowering)
-    run = lowered(render, lowering)
-    step, _ = _step(generator, region, w, has_bfloat16(), lambda code: run(code)[0])
-    return with_fewer_casts(trace(step, inputs))
+        return lower(render, Lowering(half=variant.half))
+
+    def stepping(run: Callable[..., tuple[Tensor, ...]]) -> Step:
+        """The step on a render."""
+        return _step(generator, region, w, has_bfloat16(), lambda code: run(code)[0])[0]
+
+    return step_graph(render, stepping, inputs, variant.half)
 
 
 def _plain(generator: Generator, whole: Region, w: Tensor, effort: int) -> Work:
@@ -216,13 +223,16 @@ def _view(whole: Tensor, region: Region) -> View:
 
 
 def arithmetic(variant: Variant) -> Mapping[str, float]:
-    """Multiplications and additions of one run, counted on the eager form: {"gflop"}."""
+    """Multiplications and additions of one run, counted on the eager form: {"gflop"}.
+
+    Of a filter's two gradients only those that are computed count, each as much as the filter itself.
+    """
     generator, region = make_generator(variant.generator)
     w = torch.zeros(generator.rows, generator.width)
     whole = variant.backend == "plain"
     place = Region(0, 0, generator.resolution, generator.resolution) if whole else region
     render = (lambda code: generator.synthesis(code[None])) if whole else None
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _gradients}) as counter:
         if variant.effort == 0:
             with torch.no_grad():
                 (render or (lambda code: rendered(generator, place)(code)[0]))(w)
@@ -234,6 +244,20 @@ def arithmetic(variant: Variant) -> Mapping[str, float]:
     return {"gflop": counter.get_total_flops() / 1e9}
 
 
-def gradient_of(results: tuple[Tensor, ...]) -> Tensor:
-    """The gradient among a step's results."""
-    return results[STATE + 1]
+def _gradients(
+    gradient: Sequence[int], x: Sequence[int], weight: Sequence[int], *rest: Any, out_shape: object = None
+) -> int:
+    """Operations of a convolution's gradients, from shapes; torch itself counts depthwise filters as dense ones."""
+    transposed, asked = bool(rest[4]), rest[7]
+    each: int = conv_flop_count(list(x), list(weight), list(gradient), transposed)
+    return each * (bool(asked[0]) + bool(asked[1]))
+
+
+def gradient_cosine(variant: Variant, results: tuple[Tensor, ...]) -> float | None:
+    """Cosine between the gradient of a step and the same objective's in float32 throughout; None for other work."""
+    if variant.effort == 0 or variant.backend == "plain":
+        return None
+    generator, region = make_generator(variant.generator)
+    step, inputs = _step(generator, region, _code(generator), False)
+    found, true = (each[STATE + 1].flatten() for each in (results, step(*inputs)))
+    return float(functional.cosine_similarity(found, true, 0))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.editing.graphs import StepData, View, goal_of, measured, points_of, rendered, wplus_step
+from engine.editing.graphs import StepData, View, goal_of, measured, points_of, rendered, step_graph, wplus_step
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
@@ -34,7 +34,7 @@ from kernels.backends.choice import BackendName, Choice, Trial, choose
 from kernels.backends.device import captured, engine_runner
 from kernels.errors import BackendMismatch, BackendUnavailable, KernelError
 from kernels.flat import FlatGraph, trace
-from kernels.lowering import Lowering, lower, lowered, with_fewer_casts
+from kernels.lowering import Lowering, lower
 from kernels.step import STATE, StepState
 
 logger = logging.getLogger(__name__)
@@ -325,7 +325,7 @@ def step(
     def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
         """The step as a graph."""
         plain = trace(rendered(renderer.generator, renderer.profile.region), (renderer.profile.base,), portable)
-        return with_fewer_casts(trace(stepping(lowered(plain, Lowering(half=half))), examples, portable))
+        return step_graph(plain, stepping, examples, half, portable)
 
     def judged(results: tuple[Tensor, ...], first: tuple[Tensor, ...]) -> Tensor:
         """Gradient and loss, each as a share of the reference's."""

@@ -25,6 +25,8 @@ from engine.generators.protocol import Generator, Region
 from engine.generators.stats import WStatistics
 from engine.tracking.landmarks import mesh_to_68
 from engine.tracking.mesh import MESH_SIZE, MeshNet
+from kernels.flat import FlatGraph, trace
+from kernels.lowering import Lowering, lowered, with_fewer_casts
 from kernels.step import AdamConfig, Step, optimisation_step
 
 Function = Callable[..., tuple[Tensor, ...]]
@@ -84,8 +86,9 @@ class StepData:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """In the order of the fields."""
-        return tuple(getattr(self, item.name) for item in fields(self))
+        """In the order of the fields; the source's channels side by side in memory, as a rendered picture's are."""
+        source = self.source.contiguous(memory_format=torch.channels_last)
+        return self.w, self.last, self.target, self.iod, source, self.edge
 
 
 def rendered(generator: Generator, region: Region) -> Function:
@@ -181,3 +184,24 @@ def wplus_step(
         return (objective(problem, picture, offset, step.last, goal, perceptual, config),)
 
     return optimisation_step(loss, AdamConfig(config.rate, config.beta1, BETA2))
+
+
+def step_graph(
+    render: FlatGraph,
+    stepping: Callable[[Function], Step],
+    examples: tuple[Tensor, ...],
+    half: bool,
+    portable: bool = False,
+) -> FlatGraph:
+    """A W+ step as a graph with a lowered render; with `half` the generator runs in bfloat16.
+
+    The mesh and its view of the picture stay float32: rounding the view alone turns the gradient (cosine 0.95).
+
+    Args:
+        render: `rendered`, traced.
+        stepping: makes a step (`wplus_step`) of such a function.
+        examples: inputs of the step.
+        half: whether bfloat16 is used.
+        portable: whether the graph will leave torch (`kernels.decompositions.table`).
+    """
+    return with_fewer_casts(trace(stepping(lowered(render, Lowering(half=half))), examples, portable))

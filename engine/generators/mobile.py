@@ -20,6 +20,7 @@ from kernels.tracing import is_tracing
 WIDTH = 512
 _SLOPE = 0.2
 _REGION_LEVEL = 64  # regions are aligned to the pixels of this size
+_HALOS = {2: 0, 4: 1}  # pixels around the region by how much smaller the map is than the picture; 2 from 8 times on
 _WHOLE_LEVEL = 16  # features up to this size are computed whole; cutting them would save next to nothing
 
 
@@ -193,7 +194,7 @@ class MobileStyleGAN(nn.Module):
             size *= 2
             place = (slice(place[0].start * 2, place[0].stop * 2), slice(place[1].start * 2, place[1].stop * 2))
             x = blocks[index](x, w[:, 1 + 3 * index : 4 + 3 * index], place)
-            wanted = self._place(region, size, halo=0 if size * 2 == self.resolution else 2)
+            wanted = self._place(region, size, halo=_HALOS.get(self.resolution // size, 2))
             x = x[
                 :,
                 :,

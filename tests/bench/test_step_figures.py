@@ -22,8 +22,9 @@ def row(backend: str, p50: float, cpu: float, **more: Any) -> dict[str, Any]:
     return {**variant.as_dict(), "name": variant.name, **figures, **more}
 
 
-def rows() -> list[dict[str, Any]]:
-    return [row("plain", 2000, 1900), row("eager", 400, 380), row("aoti", 100, 95, half=True)]
+def rows(cosine: float = 0.99) -> list[dict[str, Any]]:
+    fast = row("aoti", 100, 95, half=True, gradient_cosine=cosine)
+    return [row("plain", 2000, 1900), row("eager", 400, 380), fast]
 
 
 CEILINGS = {"float32_gflops": 100.0, "bfloat16_gflops": 200.0, "copy_gbs": 20.0}
@@ -48,6 +49,12 @@ def test_ratios_are_to_the_plain_variant_and_the_right_ceiling() -> None:
     assert bench.speedup(found) == {"default step": 5.0, "default step in bfloat16": 20.0}
 
 
+def test_a_step_with_another_gradient_has_no_ratio_worth_telling() -> None:
+    found = rows(cosine=0.97)
+    bench.with_ratios(found, CEILINGS)
+    assert bench.speedup(found) == {"default step": 5.0}
+
+
 def test_without_the_plain_variant_there_is_no_ratio() -> None:
     found = rows()[1:]
     bench.with_ratios(found, CEILINGS)
@@ -65,7 +72,7 @@ def test_table_has_one_row_each() -> None:
     found = rows()
     bench.with_ratios(found, CEILINGS)
     lines = bench.table(found).splitlines()
-    assert len(lines) == 5 and lines[-1].endswith("| 50% | 500 | 3 | 20.0 |")
+    assert len(lines) == 5 and lines[-1].endswith("| 50% | 0.9900 | 500 | 3 | 20.0 |")
 
 
 def test_regressions_are_named_in_processor_time() -> None:
@@ -112,6 +119,7 @@ def test_a_run_writes_json_table_and_plot_and_compares(
     out = tmp_path / "step.json"
     assert bench.main(["--efforts", "2", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["speedup"] == {"default step": 20.0}
+    assert json.loads(out.read_text())["gradient_cosine"] == {}
     assert out.with_suffix(".md").exists() and out.with_suffix(".svg").exists()
     costs["eager"] = 500.0
     assert bench.main(["--efforts", "2", "--out", str(tmp_path / "new.json"), "--compare", str(out)]) == 1

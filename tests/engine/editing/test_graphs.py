@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from engine.editing.compositing import lower_face_mask
-from engine.editing.graphs import StepData, View, goal_of, measured, points_of, predicted, rendered, wplus_step
+from engine.editing.graphs import (
+    StepData,
+    View,
+    goal_of,
+    measured,
+    points_of,
+    predicted,
+    rendered,
+    step_graph,
+    wplus_step,
+)
 from engine.editing.meter import MouthMeter
 from engine.editing.observation import observe
 from engine.editing.perceptual import PerceptualLoss
@@ -129,3 +139,30 @@ def test_traced_steps_are_refines(
     assert not found.recovered
     torch.testing.assert_close(state.z, found.offset, rtol=1e-3, atol=2e-4)
     assert losses[2] < losses[0]
+
+
+@pytest.mark.parametrize(("half", "least"), [(False, 0.99999), (True, 0.98)])
+def test_lowered_steps_have_the_gradient(
+    problem: tuple[RefineProblem, View, Callable[[Tensor], Tensor]],
+    statistics: WStatistics,
+    perceptual: PerceptualLoss,
+    half: bool,
+    least: float,
+) -> None:
+    task, view, render = problem
+    config = RefineConfig()
+
+    def stepping(run: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+        return wplus_step(lambda w: run(w)[0], StillMesh(), perceptual, statistics, task.weight, config)
+
+    last = 0.05 * torch.randn(len(task.w), len(statistics.basis), generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        goal = goal_of(perceptual, config)(render(task.w))
+    data = StepData(task.w, last, task.target, torch.tensor(float(task.iod_px)), task.source, task.edge)
+    inputs = (*StepState.begin(config.keep * last).tensors, *data.tensors, *view.tensors, *goal)
+    graph = step_graph(trace(lambda w: (render(w),), (task.w,)), stepping, inputs, half)
+    found, true = graph(*inputs), stepping(lambda w: (render(w),))(*inputs)
+    torch.testing.assert_close(found[STATE], true[STATE], rtol=2e-2 if half else 1e-4, atol=0)
+    assert float(torch.cosine_similarity(found[STATE + 1].flatten(), true[STATE + 1].flatten(), 0)) > least
+    as_bfloat16 = any(node.kwargs.get("dtype") is torch.bfloat16 for node in graph.module.graph.nodes)
+    assert as_bfloat16 == half
