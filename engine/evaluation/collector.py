@@ -161,8 +161,8 @@ class Collector:
             self._last_descriptors = None
         eyes = f.eye_frame(frame.tracked)
         points = (frame.tracked, frame.target, source, edited)
-        mouths = (f.to_eye_frame(p[f.MOUTH], eyes) for p in points)
-        return Reading(*mouths, witness=self._witnessed(source_rgb, edited_rgb, frame.tracked, eyes))
+        tracked, wanted, own, shown = (f.to_eye_frame(p[f.MOUTH], eyes) for p in points)
+        return Reading(tracked, wanted, own, shown, self._witnessed(source_rgb, edited_rgb, frame.tracked, eyes))
 
     def _witnessed(
         self, source: NDArray[np.uint8], edited: NDArray[np.uint8], tracked: NDArray[np.float32], eyes: NDArray[np.complex128]

@@ -265,7 +265,8 @@ class _Lips:
             closed_allowance=allowance,
             closed_in_silence_of_rest_itself=float(strict[silent].mean()),
         )
-        if (seen := np.isfinite(self.witnessed).all((1, 2)))[silent].any():
+        seen = np.asarray(np.isfinite(self.witnessed).all(axis=(1, 2)))
+        if seen[silent].any():
             witness = _Closure.of(self.tracked, self.witnessed_source, self.witnessed, rest).opened(allowance)
             self.details["closed_in_silence_to_judge"] = float(opened[silent].mean())
             self.details["closed_in_silence_to_witness"] = float(witness[0][silent & seen].mean())
