@@ -165,7 +165,11 @@ class Collector:
         return Reading(tracked, wanted, own, shown, self._witnessed(source_rgb, edited_rgb, frame.tracked, eyes))
 
     def _witnessed(
-        self, source: NDArray[np.uint8], edited: NDArray[np.uint8], tracked: NDArray[np.float32], eyes: NDArray[np.complex128]
+        self,
+        source: NDArray[np.uint8],
+        edited: NDArray[np.uint8],
+        tracked: NDArray[np.float32],
+        eyes: NDArray[np.complex128],
     ) -> tuple[f.Series, f.Series] | None:
         """The mouths [20,2] of the source and the finished picture to the witness; None where it cannot tell."""
         if self._witness is None:
