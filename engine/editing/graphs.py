@@ -195,7 +195,7 @@ def step_graph(
 ) -> FlatGraph:
     """A W+ step as a graph with a lowered render; with `half` the generator runs in bfloat16.
 
-    The mesh and its view of the picture stay float32: rounding the view alone turns the gradient (cosine 0.95).
+    The mesh and its view of the picture stay float32, as landmarks are read to a hundredth of a pixel.
 
     Args:
         render: `rendered`, traced.

@@ -30,7 +30,8 @@ class RefineConfig:
     stages: int = 3
     """Stages of the perceptual network that this distance uses.
 
-    Three at weight 2 hold the picture as four at weight 1 do, measured by the whole network, and cost half as much."""
+    Three at weight 2 leave the landmarks as near as four at weight 1 do, and the picture 6-11 % farther from the
+    predicted one by the whole network, for 40 % less work."""
     pixel: float = 2.0
     """Weight of the mean absolute difference from the source in the mask's soft edge."""
     prior: float = 0.5
