@@ -77,6 +77,8 @@ def test_terms_of_the_fit_are_left_out_on_request() -> None:
 class Voice:
     """Speech that opens the mouth more and more."""
 
+    look_ahead_ms = 113
+
     def stream(self) -> "Voice":
         return self
 
@@ -124,7 +126,7 @@ def painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, perceptual: Percept
     ready = ReadyGenerator("painted", painted_generator(), plain_statistics(), (None, None))  # type: ignore[arg-type]
     networks = dubber_module._Networks(ready, perceptual, ScriptedMesh())
     monkeypatch.setattr(dubber_module, "_networks", lambda name: networks)
-    monkeypatch.setattr(dubber_module, "load_speech_model", Voice)
+    monkeypatch.setattr(dubber_module, "load_speech_model", lambda limit_ms: Voice())
     faces = [tracked(neutral_head())] * PICTURES
     monkeypatch.setattr(dubber_module, "create_tracker", lambda kind: ScriptedTracker(faces))
     return [(path, make_speech(tmp_path / "voice.wav"))]

@@ -30,7 +30,7 @@ def test_profile_is_compact_and_has_a_preview() -> None:
     assert profile.quality == "compact"
     assert profile.weights
     assert all(name.startswith("blocks.") and ".style." not in name for name in profile.weights)
-    assert profile.preview.shape == (768, 1024, 3)
+    assert profile.preview.shape == (1024, 1024, 3)
 
 
 @pytest.mark.slow
