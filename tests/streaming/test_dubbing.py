@@ -191,6 +191,15 @@ class Interrupted(LookingSession):
         return super().look(frame)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own answer to ctrl-C, also where tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_heard_while_the_caller_waits_for_a_thread(dub: Callable[..., Tally], tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         dub(Interrupted())
