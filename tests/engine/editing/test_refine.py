@@ -97,11 +97,15 @@ def test_weights_count_beside_one_another_not_by_themselves(perceptual: Perceptu
     assert torch.allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["prior", "perceptual", "pixel"])
-def test_what_holds_the_picture_back_shortens_the_offset(perceptual: PerceptualLoss, name: str) -> None:
+@pytest.mark.parametrize(
+    "held_back",
+    [replace(FREE, prior=40.0), replace(FREE, perceptual=40.0), replace(FREE, pixel=40.0)],
+    ids=["prior", "perceptual", "pixel"],
+)
+def test_what_holds_the_picture_back_shortens_the_offset(perceptual: PerceptualLoss, held_back: RefineConfig) -> None:
     """Prior, likeness to the predicted picture, and the frame's own pixels at the edge: all pull back."""
     free = search(perceptual, FREE, 30)
-    held = search(perceptual, replace(FREE, **{name: 40.0}), 30)
+    held = search(perceptual, held_back, 30)
     assert float(held.norm()) < 0.8 * float(free.norm())
 
 
