@@ -29,6 +29,8 @@ _PAGE_POLICY: Final = (
     "media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_LINGERING_S: Final = 2.0
+"""How long what a refused sender goes on sending is read, so that the sender sees the refusal."""
 
 
 class Server:
@@ -60,7 +62,7 @@ class Server:
         app = web.Application(middlewares=[guard(settings, clock)])
         app.add_routes(Api(self.sessions, self._uploads).routes())
         app.add_routes([web.get("/", page), web.get("/web/{name}", page)])
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0, lingering_time=_LINGERING_S)
 
     @property
     def address(self) -> str:
