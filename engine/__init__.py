@@ -10,7 +10,7 @@ A host program with its own transport needs nothing else::
         show(edited.frame)
 """
 
-from engine.dubber import Dubber, DubConfig, EditedFrame, enroll
+from engine.dubber import Dubber, DubConfig, EditedFrame, ReadySpeaker, enroll
 from engine.editing.profile import SpeakerProfile
 from engine.errors import (
     BackendError,
@@ -36,6 +36,7 @@ __all__ = [
     "MediaError",
     "NoFaceError",
     "ProfileError",
+    "ReadySpeaker",
     "ShapeError",
     "SpeakerProfile",
     "VideoFrame",

@@ -1,10 +1,11 @@
 """One dubbing session: speech and pictures in, edited pictures out. Synchronous, no clock, no sockets."""
 
+import copy
 import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ from kernels.backends.choice import BACKENDS, BackendName
 
 SPEECH_RATE: Final = 16000
 """Sample rate of the engine's speech input in Hz."""
+FREE: Final = frozenset({"effort", "emotion", "intensity", "fade_ms"})
+"""Settings that sessions of one `ReadySpeaker` may differ in."""
 _EDGE_YAW_DEG: Final = 38.0
 _LAST_YAW_DEG: Final = 45.0
 
@@ -126,6 +129,57 @@ class Looked:
     """Time of each stage in ms."""
 
 
+class ReadySpeaker:
+    """What the sessions of one speaker share: networks, the profile's weights, what they run on, the speech model.
+
+    Making it takes seconds, a session of it milliseconds. It holds nothing of a session; all of its sessions are used
+    by one thread at a time.
+
+    Args:
+        profile: the enrolled speaker.
+        config: how its sessions edit; what `FREE` names is each session's own.
+        speech: speech to landmarks; the shipped network by default, with the look-ahead of the configuration.
+
+    Raises:
+        ProfileError: the profile belongs to another generator.
+        WeightsError: public weights cannot be had.
+    """
+
+    def __init__(
+        self, profile: SpeakerProfile, config: DubConfig | None = None, speech: SpeechModel | None = None
+    ) -> None:
+        """Loads the networks."""
+        self.config: Final = config or DubConfig()
+        """How its sessions edit."""
+        networks = _networks(name_of(profile.generator))
+        renderer = SpeakerRenderer(profile, networks.ready.generator)
+        self.backends: Final = _backends(renderer, networks, self.config.refine, self.config.backend)
+        """What its sessions run on; `prepare` chooses it, in seconds, before the first session or with it."""
+        self.editor: Final = FrameEditor(
+            renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self.config.refine,
+            create_alignment(self.config.alignment), self.backends.fast,
+        )  # fmt: skip
+        """Edits a frame; what it carries from frame to frame is each session's."""
+        self.speech: Final = speech or load_speech_model(limit_ms=self.config.look_ahead_ms)
+        """Speech to landmarks."""
+        self._tracker: Final[Tracker] = create_tracker(self.config.tracker)
+
+    def tracker(self) -> Tracker:
+        """A tracker that has seen nothing, with its networks in memory."""
+        return copy.deepcopy(self._tracker)
+
+    def check(self, config: DubConfig) -> None:
+        """That a session's configuration is the one that this was made for.
+
+        Raises:
+            BadInputError: it is not.
+        """
+        for name in (each.name for each in fields(DubConfig) if each.name not in FREE):
+            made, asked = getattr(self.config, name), getattr(config, name)
+            if made != asked:
+                raise BadInputError(f"the speaker was made ready with {name} {made}; got {asked}. Make it ready anew.")
+
+
 class Dubber:
     """Edits one video so that its speaker follows one speech.
 
@@ -134,32 +188,33 @@ class Dubber:
     except that `look` may go ahead in a thread of its own.
 
     Args:
-        profile: the enrolled speaker.
-        config: how to edit.
+        profile: the enrolled speaker; made ready, where sessions must begin at once.
+        config: how to edit; of a speaker that is ready: as it was made ready, but for `FREE`.
         speech: speech to landmarks; the shipped network by default, with the look-ahead of the configuration.
 
     Raises:
+        BadInputError: the speaker was made ready for another configuration.
         ProfileError: the profile belongs to another generator.
         WeightsError: public weights cannot be had.
         BackendError: the backend that the configuration asks for cannot be used on this machine.
     """
 
     def __init__(
-        self, profile: SpeakerProfile, config: DubConfig | None = None, speech: SpeechModel | None = None
+        self,
+        profile: SpeakerProfile | ReadySpeaker,
+        config: DubConfig | None = None,
+        speech: SpeechModel | None = None,
     ) -> None:
-        """Loads the networks."""
-        self._config: Final = config or DubConfig()
+        """Loads the networks, where the speaker is not ready."""
+        ready = profile if isinstance(profile, ReadySpeaker) else ReadySpeaker(profile, config, speech)
+        self._config: Final = config or ready.config
+        ready.check(self._config)
         self._effort = self._config.effort
-        networks = _networks(name_of(profile.generator))
-        renderer = SpeakerRenderer(profile, networks.ready.generator)
-        self._backends: Final = _backends(renderer, networks, self._config.refine, self._config.backend)
+        self._backends: Final = ready.backends
         self._backends.prepare(self._effort)
-        self._editor: Final = FrameEditor(
-            renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self._config.refine,
-            create_alignment(self._config.alignment), self._backends.fast,
-        )  # fmt: skip
-        self._tracker: Final[Tracker] = create_tracker(self._config.tracker)
-        model = speech or load_speech_model(limit_ms=self._config.look_ahead_ms)
+        self._editor: Final = ready.editor
+        self._tracker: Final[Tracker] = ready.tracker()
+        model = speech or ready.speech
         self.look_ahead_ms: Final = model.look_ahead_ms
         """Milliseconds of speech beyond a picture's time that it waits for."""
         self._speech: Final = model.stream()
@@ -237,14 +292,17 @@ class Dubber:
         """Take the next picture; it is edited when `ready` is called and its speech is there."""
         self._waiting.append(frame)
 
-    def look(self, frame: VideoFrame) -> Looked:
+    def look(self, frame: VideoFrame, known: TrackResult | None = None) -> Looked:
         """Find the face in the next picture, ahead of its edit; the result goes to `push_looked`.
 
-        Pictures must be looked at in order, each once. This may run in another thread than everything else.
+        Pictures must be looked at in order, each once. This may run in another thread than everything else. What a
+        tracker has said of this very picture before is `known`: the face is not looked for again.
         """
         times: dict[str, float] = {}
         with stopwatch(times, "rgb"):
             rgb = frame.rgb()
+        if known is not None:
+            return Looked(frame, rgb, known, times)
         with stopwatch(times, "track"):
             result = self._tracker.track(rgb, frame.seconds)
         return Looked(frame, rgb, result, times)

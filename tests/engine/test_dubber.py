@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import engine.dubber as dubber_module
-from engine.dubber import SPEECH_RATE, Dubber, DubConfig, EditedFrame
+from engine.dubber import SPEECH_RATE, Dubber, DubConfig, EditedFrame, ReadySpeaker
 from engine.editing.compositing import Patch
 from engine.editing.editor import Edit, EditState
 from engine.editing.profile import SpeakerProfile
@@ -437,3 +437,66 @@ def test_pictures_looked_at_ahead_are_edited_as_others(session: Session) -> None
     ]
     assert one.asked == other.asked and len(done) == 6
     assert done[0].stages_ms.keys() == {"rgb", "track", "speech", "render", "blend"}
+
+
+@pytest.fixture
+def ready(session: Session, monkeypatch: pytest.MonkeyPatch) -> tuple[ReadySpeaker, list[str]]:
+    """A speaker made ready, and what was loaded since."""
+    session([])
+    loaded: list[str] = []
+
+    def tracker(kind: str) -> ScriptedTracker:
+        loaded.append(kind)
+        return ScriptedTracker([("ok", i == 0, 0.0) for i in range(3)])
+
+    def speech(limit_ms: int | None) -> ScriptedSpeech:
+        loaded.append("speech")
+        return ScriptedSpeech()
+
+    monkeypatch.setattr(dubber_module, "create_tracker", tracker)
+    monkeypatch.setattr(dubber_module, "load_speech_model", speech)
+    profile: Any = SimpleNamespace(generator="0" * 16)
+    return ReadySpeaker(profile, DubConfig(effort=1)), loaded
+
+
+@pytest.mark.unit
+def test_sessions_of_a_ready_speaker_load_nothing_and_track_on_their_own(
+    ready: tuple[ReadySpeaker, list[str]],
+) -> None:
+    """Networks are loaded once; a picture that one session saw does not count for the other."""
+    speaker, loaded = ready
+    assert loaded == ["speech", "mesh"]
+    one, other = Dubber(speaker), Dubber(speaker, DubConfig(effort=0, emotion="sad", intensity=0.5, fade_ms=0.0))
+    assert (one.effort, other.effort) == (1, 0)
+    assert one.backend == other.backend == {"backend": "eager", "efforts": [1, 0]}
+    assert [one.look(frame(0)).result.cut, one.look(frame(1)).result.cut] == [True, False]
+    assert other.look(frame(0)).result.cut
+    assert loaded == ["speech", "mesh"]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("values", [{"backend": "aoti"}, {"look_ahead_ms": 60}, {"alignment": "network"}])
+def test_a_speaker_that_was_made_ready_otherwise_is_refused(
+    ready: tuple[ReadySpeaker, list[str]], values: dict[str, Any]
+) -> None:
+    """The message names what differs."""
+    with pytest.raises(BadInputError, match=f"made ready with {next(iter(values))}"):
+        Dubber(ready[0], DubConfig(effort=1, **values))
+
+
+@pytest.mark.unit
+def test_a_face_that_is_known_is_not_looked_for_again(session: Session) -> None:
+    """The edit is the same; the tracker is not asked."""
+    script: list[tuple[Reason, bool, float]] = [("ok", True, 0.0), ("ok", False, 10.0)]
+    tracked, one = session(script)
+    told, other = session([])
+    for dubber in (tracked, told):
+        dubber.end_audio()
+    for index in range(2):
+        looked = tracked.look(frame(index))
+        tracked.push_looked(looked)
+        again = told.look(frame(index), looked.result)
+        assert (again.rgb == looked.rgb).all() and again.stages_ms.keys() == {"rgb"}
+        told.push_looked(again)
+    assert [item.edited for item in told.ready()] == [item.edited for item in tracked.ready()] == [True, True]
+    assert one.asked == other.asked
