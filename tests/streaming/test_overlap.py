@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from streaming import overlap
 from streaming.overlap import ahead, behind
 
 pytestmark = pytest.mark.unit
@@ -116,14 +117,21 @@ def test_work_behind_is_done_in_order_before_the_block_ends() -> None:
     assert done == [(index, "writer") for index in range(50)]
 
 
-def test_giving_waits_where_there_is_no_room() -> None:
-    held, begun = threading.Event(), threading.Event()
-    done: list[int] = []
+class Held:
+    """Work that goes on only when it is let."""
 
-    def work(item: int) -> None:
-        begun.set()
-        assert held.wait(10.0)
-        done.append(item)
+    def __init__(self) -> None:
+        self.let, self.begun = threading.Event(), threading.Event()
+        self.done: list[int] = []
+
+    def __call__(self, item: int) -> None:
+        self.begun.set()
+        assert self.let.wait(10.0)
+        self.done.append(item)
+
+
+def test_giving_waits_where_there_is_no_room() -> None:
+    work, given = Held(), list[int]()
 
     def give_all() -> None:
         with behind(work, "writer", room=2) as give:
@@ -131,14 +139,13 @@ def test_giving_waits_where_there_is_no_room() -> None:
                 give(index)
                 given.append(index)
 
-    given: list[int] = []
     thread = threading.Thread(target=give_all)
     thread.start()
-    assert begun.wait(10.0)
-    assert len(given) <= 3 and done == []
-    held.set()
+    assert work.begun.wait(10.0)
+    assert len(given) <= 3 and work.done == []
+    work.let.set()
     thread.join()
-    assert done == list(range(6))
+    assert work.done == list(range(6))
 
 
 def test_an_error_behind_is_raised_at_the_next_item_or_the_end() -> None:
@@ -157,24 +164,19 @@ def test_an_error_behind_is_raised_at_the_next_item_or_the_end() -> None:
         give(7)
 
 
-def test_an_error_of_the_block_drops_what_waits() -> None:
-    held, begun = threading.Event(), threading.Event()
-    done: list[int] = []
+def test_an_error_of_the_block_drops_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The item in hand is finished after the pipe has stopped; the two behind it are never begun."""
+    work, stop = Held(), overlap._Pipe.stop
 
-    def work(item: int) -> None:
-        begun.set()
-        assert held.wait(10.0)
-        done.append(item)
+    def stop_and_let(pipe: overlap._Pipe[int], error: BaseException | None = None) -> None:
+        stop(pipe, error)
+        work.let.set()
 
-    def broken() -> None:
-        with behind(work, "writer") as give:
-            give(0)
-            assert begun.wait(10.0)
-            give(1)
-            give(2)
-            threading.Timer(0.05, held.set).start()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        broken()
-    assert done == [0]
+    monkeypatch.setattr(overlap._Pipe, "stop", stop_and_let)
+    with pytest.raises(KeyboardInterrupt), behind(work, "writer") as give:
+        give(0)
+        assert work.begun.wait(10.0)
+        give(1)
+        give(2)
+        raise KeyboardInterrupt
+    assert work.done == [0]

@@ -166,16 +166,21 @@ def test_mirrored_points_change_sides() -> None:
     assert all(j.MIRRORED[one] == other for one, other in pairs.items())
 
 
-@pytest.mark.unit
-def test_the_second_choice_of_judges_is_said_aloud(
-    scripted: tuple[DlibJudge, ScriptedDlib], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_npm(scripted: tuple[DlibJudge, ScriptedDlib], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that cannot fetch the files of the network."""
+
     def path(name: str, fetch: bool) -> str:
         if name.startswith("faceapi"):
             raise WeightsError("npm is not installed")
         return name
 
     monkeypatch.setattr(weight_cache, "path", path)
+
+
+@pytest.mark.unit
+@pytest.mark.usefixtures("no_npm")
+def test_the_second_choice_of_judges_is_said_aloud() -> None:
     said: list[str] = []
     found = j.best_judge(said.append)
     assert isinstance(found, DlibJudge)
@@ -195,17 +200,9 @@ def test_a_witness_is_of_another_kind(
 
 
 @pytest.mark.unit
-def test_a_witness_that_cannot_be_had_is_missed_aloud(
-    scripted: tuple[DlibJudge, ScriptedDlib], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_npm")
+def test_a_witness_that_cannot_be_had_is_missed_aloud(scripted: tuple[DlibJudge, ScriptedDlib]) -> None:
     judge, _ = scripted
-
-    def path(name: str, fetch: bool) -> str:
-        if name.startswith("faceapi"):
-            raise WeightsError("npm is not installed")
-        return name
-
-    monkeypatch.setattr(weight_cache, "path", path)
     said: list[str] = []
     assert j.witness_for(judge, said.append) is None
     assert len(said) == 1 and "one network alone" in said[0] and "npm is not installed" in said[0]

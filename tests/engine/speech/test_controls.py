@@ -11,7 +11,7 @@ JAW, CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")
 
 
 def test_doubt_does_not_close_lips() -> None:
-    """Below one half nothing, from nine tenths on all, and no other control changes."""
+    """Below one half nothing, from 0.85 on all, and no other control changes."""
     rows = np.full((5, len(CONTROLS)), 0.3, np.float32)
     rows[:, CLOSE] = (0.0, 0.5, 0.675, 0.85, 1.0)
     decided = decide(rows)
