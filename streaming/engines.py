@@ -10,18 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.dubber import Dubber, DubConfig, compile_for, enroll
+from engine.dubber import Dubber, DubConfig, ReadySpeaker, compile_for, enroll
 from engine.editing.profile import SpeakerProfile
 from engine.errors import BackendError, ProfileError
 from engine.generators.library import DEFAULT
 from engine.media import VideoFrame
-from engine.speech import CHOICES
+from engine.speech import CHOICES, SpeechModel, load_speech_model
 from engine.speech.alignment import ALIGNMENTS
 from kernels.backends.choice import BackendName
 from streaming.dubbing import Session
 from streaming.screen import Report
 
 logger = logging.getLogger(__name__)
+
+READY_SPEAKERS: Final = 3
+"""Speakers whose networks stay in memory between live sessions, some 50 MB each; the one unused longest goes."""
 
 Quality = Literal["draft", "full", "compact"]
 Tracker = Literal["mesh", "fan"]
@@ -102,14 +105,26 @@ class Engine(DubEngine, Protocol):
         """What may be asked for."""
 
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
-        """Begin a live dub; takes seconds the first time."""
+        """Begin a live dub; takes seconds the first time that a profile is used, milliseconds after that."""
 
     def compile(self, profile: Profile, effort: int, report: Report) -> Mapping[str, Any]:
         """Compile what edits of a profile run on: number of threads -> what came of it."""
 
 
+@dataclass
+class _Kept:
+    """A profile that was read, and what its live sessions share."""
+
+    stamp: tuple[int, int]
+    """Size and time of its file."""
+    profile: SpeakerProfile
+    """As it was read."""
+    ready: ReadySpeaker | None = None
+    """None before its first live session."""
+
+
 class LocalEngine:
-    """The engine of this package, on this machine.
+    """The engine of this package, on this machine. Live sessions are begun and used by one thread.
 
     Args:
         backend: what renders; "auto" measures what is compiled on this machine.
@@ -135,6 +150,12 @@ class LocalEngine:
         self._backend: Final[BackendName] = backend
         self._encoder: Final = encoder
         self._unfinished: Final = unfinished
+        self._kept: dict[Path, _Kept] = {}
+        self._speech: SpeechModel | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes with it into another process: networks are loaded there when they are needed."""
+        return {**vars(self), "_kept": {}, "_speech": None}
 
     def enroll(
         self, frames: Iterable[VideoFrame], quality: Quality, tracker: Tracker, report: Report, generator: str = DEFAULT
@@ -170,8 +191,15 @@ class LocalEngine:
         return made
 
     def load(self, path: Path) -> Profile:
-        """Read a saved profile."""
-        return SpeakerProfile.load(path)
+        """Read a saved profile; one that was read already is not read again while its file stays as it is."""
+        kept = self._kept.pop(path, None)
+        stamp = _stamp(path)
+        if kept is None or kept.stamp != stamp:
+            kept = _Kept(stamp, SpeakerProfile.load(path))
+        self._kept[path] = kept
+        while len(self._kept) > READY_SPEAKERS:
+            del self._kept[next(iter(self._kept))]
+        return kept.profile
 
     def session(
         self, profile: Profile, effort: int | None, tracker: Tracker, emotion: str = "neutral", intensity: float = 1.0
@@ -185,10 +213,27 @@ class LocalEngine:
         return Features(default_effort=DubConfig().effort, max_effort=8, emotions=CHOICES)
 
     def live(self, profile: Profile, effort: int | None) -> OpenedSession:
-        """Begin a live dub."""
+        """Begin a live dub; what a profile that `load` has read needs is kept for the next one."""
         config = self._dub if effort is None else replace(self._dub, effort=effort)
-        dubber = Dubber(_own(profile), config)
+        dubber = Dubber(self._ready(_own(profile)), config)
         return OpenedSession(dubber, dubber.look_ahead_ms)
+
+    def _ready(self, profile: SpeakerProfile) -> ReadySpeaker:
+        self._speech = self._speech or load_speech_model(limit_ms=self._dub.look_ahead_ms)
+        kept = next((kept for kept in self._kept.values() if kept.profile is profile), None)
+        if kept is None:
+            return ReadySpeaker(profile, self._dub, self._speech)
+        kept.ready = kept.ready or ReadySpeaker(profile, self._dub, self._speech)
+        return kept.ready
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of a file; nothing in particular where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (-1, -1)
+    return found.st_size, found.st_mtime_ns
 
 
 def _own(profile: Profile) -> SpeakerProfile:
