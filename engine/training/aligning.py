@@ -5,7 +5,6 @@ given is what a session knows: landmarks with noise, a pose found from them, and
 finds it, from frames that were seen in the same way. Letters: S speakers, B faces.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,13 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.editing.mouth import MOVED_POINTS, rest_face
-from engine.errors import BadInputError
 from engine.speech.alignment import AlignmentNet
 from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis, activations
 from engine.training.faces import build_identities
-
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 ... 1."""
+from engine.training.running import Progress, require_at_least
 
 RIGID: Final = np.array([0, 1, 15, 16, *range(27, 37), 39, 42, 45])
 """Landmarks that speech and expressions hardly move: they give the pose, as rigid mesh points do in the tracker."""
@@ -68,9 +64,7 @@ class AlignConfig:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("steps", "batch", "speakers", "held_out", "threads"):
-            if getattr(self, name) < 1:
-                raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        require_at_least(1, self, "steps", "batch", "speakers", "held_out", "threads")
 
 
 @dataclass(frozen=True)

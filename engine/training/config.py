@@ -11,6 +11,7 @@ from engine.errors import BadInputError
 from engine.speech.network import NetworkConfig
 from engine.speech.whisper import CHUNKS
 from engine.training.augment import AugmentConfig
+from engine.training.running import require_at_least
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("steps", "batch", "threads", "checkpoint_steps", "segments", "emotional_segments", "sentences"):
-            if getattr(self, name) < 1:
-                raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        counts = ("steps", "batch", "threads", "checkpoint_steps", "segments", "emotional_segments", "sentences")
+        require_at_least(1, self, *counts)
         if self.pairs < 0:
             raise BadInputError(f"pairs is {self.pairs}, expected 0 (none) or more")
         if not self.chunks or set(self.chunks) - set(CHUNKS):

@@ -6,7 +6,7 @@ speaking everything again.
 
 import logging
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from engine.errors import BackendError, BadInputError
 from engine.training.espeak import EspeakVoice
 from engine.training.recordings import HibariVoice, RecordedVoice
+from engine.training.running import Progress
 from engine.training.voices import SILENCE, FestivalVoice, FliteVoice, Phone, Utterance, Voice
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 ... 1."""
 
 SHORTEST_PAUSE = 0.1
 """Pauses below this many seconds (gaps between words) are given to the sounds beside them."""

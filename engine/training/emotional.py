@@ -7,7 +7,7 @@ sentence, the same in all its renderings. Sentences are taken from the voices of
 import json
 import logging
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,12 +20,10 @@ from engine.speech.emotions import EMOTIONS
 from engine.training.audio import SAMPLE_RATE
 from engine.training.corpus import Recording, read_voice
 from engine.training.prosody import LEVELS, analyse, level_intensity, render, world
+from engine.training.running import Progress
 from engine.training.voices import SILENCE, Phone
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 ... 1."""
 
 SPEAKERS: Final = (
     "hibari-heart", "festival-cmu_us_slt_arctic_hts", "festival-kal_diphone", "festival-ked_diphone", "flite-rms",

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,9 @@ from engine.training.config import TrainConfig
 from engine.training.dataset import Batch, Item, Pool
 from engine.training.disentangle import Decoder, Objective, step_losses
 from engine.training.events import EventLog
+from engine.training.running import Progress
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 ... 1."""
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -21,11 +21,9 @@ from engine.training.audio import SAMPLE_RATE
 from engine.training.augment import coloured_noise
 from engine.training.corpus import read_voice
 from engine.training.emotional import Sentence, read_wave
+from engine.training.running import Progress
 
 Floats = NDArray[np.float32]
-Progress = Callable[[str, float], None]
-"""Called with a line of text and the share done, 0 ... 1."""
-
 SNR_DB: Final = (60.0, 28.0, 16.0)
 """Ratios of speech to noise of the kinds of sound; the first is clean."""
 CALM_S: Final = 120.0

@@ -19,8 +19,9 @@ from engine.errors import BadInputError
 from engine.speech.emotions import EMOTIONS
 from engine.speech.mood import STATISTICS, UNITS, Decision, Judgement, MoodNet, MoodTeller
 from engine.training.emotional import Sentence
-from engine.training.moods import SNR_DB, Heard, Progress, Stream, Voice, hear, make_stream, read_voices, usual_variance
+from engine.training.moods import SNR_DB, Heard, Stream, Voice, hear, make_stream, read_voices, usual_variance
 from engine.training.prosody import LEVELS
+from engine.training.running import Progress, descend, require_at_least
 
 FALSE_SHARE: Final = 0.06
 """Share of neutral speech of voices in other folds that may be shown in an emotion; held-out voices get more."""
@@ -60,11 +61,8 @@ class MoodConfig:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("streams", "calm_streams", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise BadInputError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.folds < 2:
-            raise BadInputError(f"folds is {self.folds}, expected at least 2")
+        require_at_least(1, self, "streams", "calm_streams", "steps", "batch", "judged")
+        require_at_least(2, self, "folds")
 
 
 class _Net(nn.Module):
@@ -103,17 +101,15 @@ def fit(heard: Sequence[Heard], usual: NDArray[np.float64], config: MoodConfig, 
         raise BadInputError("no emotional speech to train on; build the corpus, or check the held-out voices")
     torch.manual_seed(config.seed)
     net = _Net().train()
-    optimiser = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     draw = torch.Generator().manual_seed(config.seed)
-    for step in range(config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * (1.0 - step / config.steps)
+
+    def loss() -> Tensor:
+        """Of judgements drawn anew."""
         rows = torch.randint(len(far), (config.batch,), generator=draw)
         noisy = far[rows] + config.noise * torch.randn(config.batch, STATISTICS, generator=draw)
-        loss = _loss(net(noisy), emotion[rows], level[rows], config.smoothing)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks the annotation
-        optimiser.step()
+        return _loss(net(noisy), emotion[rows], level[rows], config.smoothing)
+
+    descend(net, config, loss, "moods")
     return _plain(net, usual, certain)
 
 
@@ -196,11 +192,13 @@ class MoodFigures:
 
     streams: int
     """Streams that were heard."""
-    named: dict[str, float]
-    """Share of emotional speech that is shown in its emotion, for each level, from three seconds after it begins."""
-    shown: dict[str, float]
+    named: dict[str, float | None]
+    """Share of emotional speech that is shown in its emotion, for each level, from three seconds after it begins.
+
+    None, here and below: there was none to measure."""
+    shown: dict[str, float | None]
     """The same for any emotion."""
-    false: dict[str, float]
+    false: dict[str, float | None]
     """Share of the time that speech which is neutral throughout is shown in an emotion, for each voice."""
     confusion: list[list[int]]
     """[E, E] frames: spoken x shown, in the order of `EMOTIONS`, all levels; neutral: in neutral streams."""
@@ -211,12 +209,15 @@ class MoodFigures:
 
     def rows(self) -> list[dict[str, Any]]:
         """As rows of a table: each emotion, and what it was shown as."""
-        totals = np.array(self.confusion)
-        shares = totals / np.maximum(1, totals.sum(axis=1, keepdims=True))
         return [
-            {"spoken": name, **{shown: round(float(share), 3) for shown, share in zip(EMOTIONS, row, strict=True)}}
-            for name, row in zip(EMOTIONS, shares, strict=True)
+            {"spoken": name, **{shown: _share(count, sum(row)) for shown, count in zip(EMOTIONS, row, strict=True)}}
+            for name, row in zip(EMOTIONS, self.confusion, strict=True)
         ]
+
+
+def _share(count: float, total: float) -> float | None:
+    """To three digits; None of nothing."""
+    return round(float(count / total), 3) if total else None
 
 
 def evaluate_mood(
@@ -225,7 +226,7 @@ def evaluate_mood(
     """Follows streams of each voice as the product does: `streams` that change and as many that stay neutral."""
     confusion = np.zeros((len(EMOTIONS), len(EMOTIONS)), int)
     by_level = {level: np.zeros(3) for level in LEVELS}
-    false: dict[str, float] = {}
+    false: dict[str, float | None] = {}
     for index, voice in enumerate(voices):
         rng = np.random.default_rng([seed, index])
         quiet = np.zeros(len(EMOTIONS), int)
@@ -239,9 +240,9 @@ def evaluate_mood(
                 elif not changing:
                     quiet[shown] += 1
         confusion[0] += quiet
-        false[voice.name] = float(1.0 - quiet[0] / max(1, quiet.sum()))
+        false[voice.name] = _share(quiet[1:].sum(), quiet.sum())
     named, any_shown = (
-        {f"level_{level}": float(row[place] / max(1.0, row[0])) for level, row in by_level.items()} for place in (1, 2)
+        {f"level_{level}": _share(row[place], row[0]) for level, row in by_level.items()} for place in (1, 2)
     )
     return MoodFigures(2 * streams * len(voices), named, any_shown, false, confusion.tolist())
 

@@ -140,4 +140,7 @@ def _show(context: Context, report: Mapping[str, Any], text: str, title: str = "
 
 
 def _cell(value: Any) -> str:
+    """A figure, a name, or a dash for what was not measured."""
+    if value is None:
+        return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

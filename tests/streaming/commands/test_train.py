@@ -80,14 +80,16 @@ def test_what_tells_emotions_is_trained(tmp_path: Path, monkeypatch: pytest.Monk
     def fake(corpus: Path, out: Path, config: Path | None, progress: Callable[..., None]) -> dict[str, Any]:
         progress("intonation of a", 0.5)
         asked.extend([corpus, out, config])
-        return {"weights": out.name, "certain": 0.4, "held_out": [{"spoken": "sad", "sad": 0.591}]}
+        held_out = [{"spoken": "sad", "as sad": 0.591}, {"spoken": "fear", "as sad": None}]
+        return {"weights": out.name, "certain": 0.4, "held_out": held_out}
 
     monkeypatch.setattr(commands, "train_mood", fake)
     out = tmp_path / "m.safetensors"
     words = ("train", "mood", tmp_path, "-o", out)
     assert livedub(*words, "--json").values["certain"] == 0.4
     assert asked == [tmp_path, out, None]
-    assert "0.591" in livedub(*words).out
+    rows = [line.split() for line in livedub(*words).out.splitlines()]
+    assert ["sad", "0.591"] in rows and ["fear", "-"] in rows
     missing = livedub("train", "mood", tmp_path / "nowhere", "-o", out)
     assert missing.status == 2
     assert "expected a corpus" in missing.err
