@@ -13,6 +13,7 @@ from engine.editing.observation import Observation
 from engine.generators.protocol import Region
 from engine.media import VideoFrame, blend_rgb
 from engine.tracking.alignment import transform_points, warp
+from kernels.separable import along, blur_matrix, blurred, enlarged
 
 _SCALE: Final = 4
 """The mask is drawn at a quarter of the crop's size: it is soft."""
@@ -28,6 +29,10 @@ _BESIDE_JAW: Final = 0.06
 """How far the mask reaches below the sides of the jaw, in distances of the outer eye corners."""
 _BELOW_CHIN: Final = 0.15
 """The same below the chin: a filmed chin that is lower than the wanted one, its beard too, has to go."""
+_COARSE: Final = 8
+"""A change of colour is found at this fraction of the size ..."""
+_SPREAD_PX: Final = 9.0
+"""... and spread with a kernel of this standard deviation there."""
 _COLOUR_LIMIT: Final = 0.12
 """Largest colour correction, in units of -1...1."""
 
@@ -75,7 +80,7 @@ def lower_face_mask(observation: Observation, target: NDArray[np.float64], regio
     )
     mask = mask * smooth_step((border - _SCALE) / _BORDER_PX)
     size = (region.height, region.width)
-    full = functional.interpolate(mask[None, None], size=size, mode="bilinear", align_corners=False)
+    full = enlarged(mask[None, None], size)
     return torch.where(full < _LEAST, 0.0, full)
 
 
@@ -146,42 +151,20 @@ def match_colour(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     Returns:
         [1,3,h,w].
     """
-    ring = functional.avg_pool2d(4 * mask * (1 - mask), 8)
-    difference = functional.avg_pool2d(source - found, 8).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
-    kernel = _gaussian(9.0)
-    spread = _blur(torch.cat([difference * ring, ring], 1), kernel)
+    ring = functional.avg_pool2d(4 * mask * (1 - mask), _COARSE)
+    difference = functional.avg_pool2d(source - found, _COARSE).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
+    rows, columns = (blur_matrix(size, _SPREAD_PX, False) for size in ring.shape[2:])
+    spread = along(torch.cat([difference * ring, ring], 1), rows, columns)
     change = spread[:, :3] / spread[:, 3:].clamp(min=1e-4)
-    full = functional.interpolate(change, size=found.shape[2:], mode="bilinear", align_corners=False)
-    return found + full.clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT)
-
-
-def _gaussian(sigma: float) -> Tensor:
-    reach = int(3 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    return kernel / kernel.sum()
-
-
-def _blur(x: Tensor, kernel: Tensor) -> Tensor:
-    """Separable blur with zeros outside: x [B,C,H,W]."""
-    channels, reach = x.shape[1], len(kernel) // 2
-    across = kernel[None, None, None].expand(channels, 1, 1, -1)
-    x = functional.conv2d(x, across, padding=(0, reach), groups=channels)
-    return functional.conv2d(x, across.transpose(2, 3), padding=(reach, 0), groups=channels)
-
-
-def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:
-    """Blur with the border's pixels repeated outside: picture [B,C,h,w], standard deviation in px."""
-    kernel = _gaussian(sigma)
-    reach = len(kernel) // 2
-    padded = functional.pad(picture, (reach, reach, reach, reach), mode="replicate")
-    return _blur(padded, kernel)[:, :, reach:-reach, reach:-reach]
+    full = enlarged(change, (found.shape[2], found.shape[3]))
+    return full.clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT) + found
 
 
 def sharpen(picture: Tensor, share: float) -> Tensor:
     """Add a share of what a small blur takes away: picture [1,3,h,w]."""
     if abs(share) < 1e-3:
         return picture
-    return picture + share * (picture - gaussian_blur(picture, 1.4))
+    return picture + share * (picture - blurred(picture, 1.4))
 
 
 def to_frame(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.editing.mouth import mouth_shape
-from engine.tracking.alignment import crop_from_rgb, quad_transform, transform_points, warp
+from engine.tracking.alignment import crop_from_rgb, quad_transform, seen_part, transform_points, warp
 from engine.tracking.landmarks import mesh_to_68
 from engine.tracking.mesh import MESH_SIZE
 from engine.tracking.pose import HeadPose, to_head
@@ -119,5 +119,6 @@ def region_picture(
     """
     shift = np.eye(3)
     shift[:2, 2] = (left, top)
-    picture = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].to(torch.float32)
-    return warp(picture, observation.crop_to_frame @ shift, size) / 127.5 - 1
+    matrix = observation.crop_to_frame @ shift
+    part, to_part = seen_part(rgb, matrix, size)
+    return warp(part, to_part @ matrix, size) / 127.5 - 1

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from engine.editing.compositing import convex_hull, gaussian_blur, inner_distance, smooth_step
+from engine.editing.compositing import convex_hull, inner_distance, smooth_step
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
+from kernels.separable import coarse_part, enlarged
 
 _BAND_PX: Final = 12.0
 """Standard deviation of the blur that parts texture from the rest, crop px: hairs, pores and patches of a beard are
@@ -68,14 +69,14 @@ def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.floa
     xs = (torch.arange(region.width // _GRID_PX) + 0.5) * _GRID_PX
     places = torch.from_numpy((target - (region.left, region.top)).astype(np.float32))
     moves = torch.from_numpy((points - target).astype(np.float32))
-    away = (ys[:, None, None] - places[:, 1]).square() + (xs[None, :, None] - places[:, 0]).square()
-    pull = (away + (_NEAR * eye) ** 2) ** -1.5
+    down = (ys[:, None, None] - places[:, 1]).square() + (_NEAR * eye) ** 2
+    pull = (down + (xs[None, :, None] - places[:, 0]).square()).rsqrt() ** 3
     shift = (pull @ moves) / (pull.sum(-1, keepdim=True) + (_FAR * eye) ** -3)
     size = (region.height, region.width)
-    full = functional.interpolate(shift.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)[0]
+    full = enlarged(shift.permute(2, 0, 1)[None], size)[0]
     across = (torch.arange(region.width) + 0.5 + full[0]) * (2 / region.width) - 1
-    down = (torch.arange(region.height) + 0.5)[:, None] + full[1]
-    grid = torch.stack([across, down * (2 / region.height) - 1], -1)[None]
+    along = (torch.arange(region.height) + 0.5)[:, None] + full[1]
+    grid = torch.stack([across, along * (2 / region.height) - 1], -1)[None]
     return functional.grid_sample(source, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
@@ -92,14 +93,12 @@ def skin(target: NDArray[np.float64], region: Region) -> Tensor:
     off = -inner_distance(convex_hull(target[_LIPS]), xs, ys) / eye
     share = smooth_step((off - _OFF_LIPS[0]) / (_OFF_LIPS[1] - _OFF_LIPS[0]))
     size = (region.height, region.width)
-    return functional.interpolate(share[None, None], size=size, mode="bilinear", align_corners=False)
+    return enlarged(share[None, None], size)
 
 
 def fine(picture: Tensor) -> Tensor:
     """The finest band of a picture [1,3,h,w]: what a blur takes away."""
-    coarse = gaussian_blur(functional.avg_pool2d(picture, _COARSE), _BAND_PX / _COARSE)
-    size = (picture.shape[2], picture.shape[3])
-    return picture - functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    return picture - coarse_part(picture, _COARSE, _BAND_PX / _COARSE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]
     crop = functional.grid_sample(
         part, grid.expand(image.shape[0], -1, -1, -1), mode="bilinear", padding_mode="border", align_corners=False
     )
-    return functional.avg_pool2d(crop, samples) if samples > 1 else crop
+    return crop.unflatten(2, (samples**2, height)).mean(2) if samples > 1 else crop
 
 
 def crop_from_rgb(rgb: NDArray[np.uint8], matrix: NDArray[np.float64], size: int) -> Tensor:
@@ -133,13 +133,31 @@ def crop_from_rgb(rgb: NDArray[np.uint8], matrix: NDArray[np.float64], size: int
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ShapeError(f"picture has shape {rgb.shape} and type {rgb.dtype}, expected [H, W, 3] uint8")
-    shrink = _scale(matrix)
-    top, left, bottom, right = _window(matrix, (size, size), rgb.shape[:2], margin=2 + 2 * int(shrink))
-    step = max(int(shrink / _PIXELS_ENOUGH + 1e-6), 1)
+    step = max(int(_scale(matrix) / _PIXELS_ENOUGH + 1e-6), 1)
+    part, to_part = seen_part(rgb, matrix, (size, size), step)
+    return warp(part.mul_(1 / 255), to_part @ matrix, size)
+
+
+def seen_part(
+    rgb: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int], step: int = 1
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """The part of a decoded picture that a crop can see, so that no other pixel is made a float.
+
+    Args:
+        rgb: [H,W,3] uint8.
+        matrix: [3,3] crop px -> frame px.
+        size: height and width of the crop in px.
+        step: every how many pixels one is taken, each way.
+
+    Returns:
+        [1,3,h,w] float32 in 0...255, and [3,3] frame px -> px of the part.
+    """
+    margin = 2 + 2 * int(_scale(matrix))
+    top, left, bottom, right = _window(matrix, size, rgb.shape[:2], margin)
     part = torch.from_numpy(np.ascontiguousarray(rgb[top:bottom:step, left:right:step])).permute(2, 0, 1)
     to_part = np.diag([1 / step, 1 / step, 1.0])
     to_part[:2, 2] = (0.5 - (left + 0.5) / step, 0.5 - (top + 0.5) / step)
-    return warp(part[None].to(torch.float32).mul_(1 / 255), to_part @ matrix, size)
+    return part[None].to(torch.float32), to_part
 
 
 def _scale(matrix: NDArray[np.float64]) -> float:
@@ -182,13 +200,18 @@ def _grid(
     samples: int,
     part: Tensor,
 ) -> Tensor:
-    """Where to sample `part`, [1,H,W,2] in grid_sample's units, for a crop of `size` with samples² points a pixel."""
+    """Where to sample `part`, in grid_sample's units: [1, samples² H, W, 2], each point of a pixel in a block of rows.
+
+    Sums of a row's and a column's share, which are found in double precision.
+    """
     height, width = size
-    rows, columns = part.shape[2:]
-    x = (torch.arange(width * samples, device=part.device, dtype=torch.float64) + 0.5) / samples
-    y = (torch.arange(height * samples, device=part.device, dtype=torch.float64) + 0.5) / samples
-    (xx, xy, x0), (yx, yy, y0) = matrix[:2].tolist()
-    across = xx * x[None, :] + xy * y[:, None] + (x0 - offset[0])
-    down = yx * x[None, :] + yy * y[:, None] + (y0 - offset[1])
-    grid = torch.stack([across * (2 / (columns * pool)) - 1, down * (2 / (rows * pool)) - 1], dim=-1)
-    return grid[None].to(part.dtype)
+    parts, counts = (part.shape[3] * pool, part.shape[2] * pool), (width, height)
+    grid = torch.empty(samples, samples, height, width, 2, device=part.device, dtype=part.dtype)
+    within = (torch.arange(samples, device=part.device, dtype=torch.float64)[:, None] + 0.5) / samples
+    x, y = (torch.arange(count, device=part.device) + within for count in counts)
+    for axis, (by_x, by_y, begin) in enumerate(matrix[:2].tolist()):
+        unit = 2 / parts[axis]
+        along = (x * (by_x * unit)).to(part.dtype)[None, :, None]
+        beside = (y * (by_y * unit) + ((begin - offset[axis]) * unit - 1)).to(part.dtype)[:, None, :, None]
+        torch.add(beside, along, out=grid[..., axis])
+    return grid.view(1, samples**2 * height, width, 2)

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from engine.editing.compositing import gaussian_blur
 from engine.editing.texture import Texture, carried, fine, skin
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
+from kernels.separable import blurred
 
 pytestmark = pytest.mark.unit
 
@@ -37,7 +37,7 @@ def face(opening: float = 0.0, chin: float = 0.0) -> NDArray[np.float64]:
 def stubble(seed: int = 0) -> Tensor:
     """A region of noise that is smooth over 2 px, as a camera gives it."""
     noise = torch.randn(1, 3, REGION.height, REGION.width, generator=torch.Generator().manual_seed(seed))
-    return gaussian_blur(noise, 1.5).clamp(-1, 1)
+    return blurred(noise, 1.5).clamp(-1, 1)
 
 
 def around(point: NDArray[np.float64], half: int = 6) -> tuple[slice, slice]:

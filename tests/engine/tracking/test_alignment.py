@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.errors import ShapeError
-from engine.tracking.alignment import crop_from_rgb, ffhq_quad, quad_transform, transform_points, warp
+from engine.tracking.alignment import crop_from_rgb, ffhq_quad, quad_transform, seen_part, transform_points, warp
 
 pytestmark = pytest.mark.unit
 
@@ -144,3 +144,14 @@ def test_bad_inputs_are_refused() -> None:
         warp(torch.zeros(1, 3, 8, 8), np.eye(2), 8)
     with pytest.raises(ShapeError, match="uint8"):
         crop_from_rgb(np.zeros((8, 8, 3), dtype=np.float32), np.eye(3), 8)
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.7, 4.3])
+@pytest.mark.parametrize("place", [(20.0, 14.0), (-15.0, 200.0)])
+def test_the_seen_part_holds_all_that_a_crop_needs(scale: float, place: tuple[float, float]) -> None:
+    rgb = np.random.default_rng(5).integers(0, 256, (180, 240, 3), dtype=np.uint8)
+    matrix = np.array([[scale, -0.2, place[0]], [0.2, scale, place[1]], [0, 0, 1.0]])
+    part, to_part = seen_part(rgb, matrix, (24, 32))
+    whole = torch.from_numpy(rgb).permute(2, 0, 1)[None].to(torch.float32)
+    assert part.shape[2] * part.shape[3] < 180 * 240
+    torch.testing.assert_close(warp(part, to_part @ matrix, (24, 32)), warp(whole, matrix, (24, 32)), atol=0.02, rtol=0)
