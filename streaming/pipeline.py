@@ -105,6 +105,10 @@ class LivePipeline:
         """Edit with another dub; None: pass pictures through for `reason`. See `EditStage.use`."""
         self._edit.use(dub, reason, resized)
 
+    def hold(self, reason: str) -> None:
+        """Keep pictures until a dub is used; see `EditStage.hold`."""
+        self._edit.hold(reason)
+
     def expect(self, dub: LiveDub, edit_ms: float) -> None:
         """What an edit of this dub takes, as measured before it is used."""
         self._edit.expect(dub.wanted_effort, round(edit_ms * MS))

@@ -12,6 +12,7 @@ import torch
 from engine.errors import BackendError, BadInputError
 from streaming.commands.common import Context, Subparsers, add_following, add_json
 from streaming.consent import require_consent, stated
+from streaming.engines import READY_SPEAKERS
 
 if TYPE_CHECKING:
     from streaming.live.config import SessionConfig
@@ -104,11 +105,13 @@ def _settings(args: argparse.Namespace) -> "ServerSettings":
     for text in args.speaker:
         name, sep, path = text.partition("=")
         speakers[name if sep else Path(text).stem] = Path(path if sep else text)
+    newest_first = tuple(reversed(speakers))
     return ServerSettings(
         host=args.host,
         port=args.port,
         token=os.environ.get(TOKEN_VARIABLE) or None,
         speakers=speakers,
+        ready=newest_first[:READY_SPEAKERS],
         profiles=args.profiles,
         cameras=tuple(args.camera),
         ice_servers=tuple(IceServer.parse(text) for text in args.ice_server),

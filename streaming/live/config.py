@@ -10,13 +10,14 @@ from streaming.clock import Clock
 from streaming.engines import DubEngine, Engine, Quality
 from streaming.live.enrolment import EnrolSpec
 from streaming.live.learner import Learner, ProcessLearner
+from streaming.live.preparation import Costs, Preparation
 from streaming.live.sources import SourceSpec, VoiceSpec
 from streaming.live.speakers import Speakers
 from streaming.rtc import IceServer
 from streaming.worker import Worker
 
 State = Literal["waiting", "loading", "running", "ended", "failed", "closed"]
-"""waiting: for the first picture; loading: the engine; ended: the source has, the rest goes on."""
+"""loading: the engine; waiting: for the first picture; ended: the source has, the rest goes on."""
 
 
 class NotReady(LivedubError):
@@ -73,7 +74,9 @@ class Surroundings:
     """STUN and TURN servers."""
     max_viewers: int = 8
     """Viewers of one session."""
-    known_cost_ms: dict[str, float] = field(default_factory=dict)
-    """Speaker and effort -> time of one edit, as measured before."""
+    known_cost_ms: Costs = field(default_factory=dict)
+    """Time of one edit, as measured before."""
+    preparation: Preparation = field(default_factory=Preparation)
+    """Speakers that are made ready before anybody asks for them."""
     make_learner: Callable[[DubEngine, Quality, Path], Learner] = ProcessLearner
     """Makes what learns a face."""

@@ -61,6 +61,7 @@ class EditStage:
         self._heard_until = 0
         self._dub: LiveDub | None = None
         self._pass_reason = "preparing"
+        self._holds = False
         self._size: tuple[int, int] | None = None
         self._resized: Callable[[], None] = _nothing
         self._costs: dict[int, deque[float]] = {}
@@ -98,10 +99,16 @@ class EditStage:
 
         `resized` is called when a picture has another size than those before it; the dub is let go then.
         """
-        self._dub, self._pass_reason, self._size = dub, reason, None
+        if not self._holds:
+            self._unheard.clear()
+        self._dub, self._pass_reason, self._size, self._holds = dub, reason, None, False
         self._resized = resized or _nothing
-        self._unheard.clear()
         self._waited_ns = -self._limits.due_after_ns
+        self._changed.set()
+
+    def hold(self, reason: str) -> None:
+        """Keep pictures and their voice for a dub that is on its way; those that fall due pass through for `reason`."""
+        self._dub, self._pass_reason, self._holds = None, reason, True
         self._changed.set()
 
     def expect(self, effort: int, cost_ns: int) -> None:
@@ -145,7 +152,7 @@ class EditStage:
         while not (self._ended and not self._frames and not self._busy):
             self._changed.clear()
             if self._dub is None:
-                self._pass_all()
+                self._pass_all() if not self._holds else self._pass_due()
             else:
                 self._give_up(self._dub)
                 if not self._busy:
@@ -163,6 +170,15 @@ class EditStage:
         while self._frames:
             self._emit(LivePicture.passed(self._frames.popleft(), self._pass_reason))
         self._unheard.clear()
+
+    def _pass_due(self) -> None:
+        """Let pictures go whose dub is late; voice that is older than all that wait is of no use any more."""
+        now = self._time.now()
+        while self._frames and self._due(self._frames[0]) - _LAST_MOMENT_NS <= now:
+            self._emit(LivePicture.passed(self._frames.popleft(), self._pass_reason))
+        begin = media_ns(self._frames[0]) if self._frames else self._heard_until
+        while self._unheard and self._unheard[0].media + BLOCK_NS <= begin:
+            self._unheard.popleft()
 
     def _is_too_slow(self, dub: LiveDub) -> bool:
         """Whether even the lowest effort does not fit, or would show pictures that stand still."""

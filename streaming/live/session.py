@@ -23,6 +23,7 @@ from streaming.live.dub import LiveDub
 from streaming.live.enrolment import LiveEnrolment, NotEnrolled
 from streaming.live.learner import Progress
 from streaming.live.media import SessionTime
+from streaming.live.preparation import TRIAL_EDITS
 from streaming.live.sources import VoiceSpec, open_recording
 from streaming.live.voice import PlayOut
 from streaming.live.voices import Voices
@@ -32,8 +33,6 @@ from streaming.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_TRIAL_EDITS: Final = 3
-"""Edits that measure this computer before the first one is shown; one where it was measured for this speaker."""
 _FADE_MS: Final = 600.0
 """Media time in which the edit of a face that was just learnt or chosen fades in."""
 
@@ -148,7 +147,7 @@ class LiveDubSession:
             self._first.set_result(frame)
         if self.enrolment is not None:
             self.enrolment.push(frame)
-        if self._pipeline is not None and self.state in ("running", "loading", "ended"):
+        if self._pipeline is not None and self.state in ("running", "waiting", "loading", "ended"):
             self._pipeline.push_picture(frame)
 
     def pictures(self, codec: CodecName, view: View) -> PictureHub:
@@ -255,8 +254,7 @@ class LiveDubSession:
         """
         await self._voices.prepare(spec)
         self.config = replace(self.config, voice=spec)
-        if self._pipeline is not None:
-            self._pipeline.voice.use(await self._voices.make(spec))
+        await self._speak()
 
     async def set_speaker(self, name: str) -> None:
         """Edit with another speaker's profile from now on.
@@ -287,11 +285,12 @@ class LiveDubSession:
 
     def as_dict(self) -> dict[str, Any]:
         """What it does and how it goes, as plain JSON values."""
+        loading = self.loading or self._around.preparation.progress
         return {
             "id": self.id,
             "state": self.state,
             "error": self.error,
-            "loading": None if self.loading is None or self.state != "loading" else asdict(self.loading),
+            "loading": None if loading is None or self.state != "loading" else asdict(loading),
             "edited_with": "livedub",
             "source": self.config.source.kind,
             "voice": self.config.voice.kind,
@@ -346,17 +345,18 @@ class LiveDubSession:
             self._pipeline.new_source()
 
     async def _run(self) -> None:
-        """From the first picture to running."""
-        config, around = self.config, self._around
-        delay_ms, known = config.delay_ms, around.known_cost_ms.get(self._cost_key())
-        frame = await self._first
-        edits = _TRIAL_EDITS if known is None else 1
-        self.state, self.loading = "loading", Progress("opening the speaker's profile", 0, 1 + edits)
+        """From the start to running; all that needs no picture is done before the first one comes."""
+        around, self.state = self._around, "loading"
+        await around.preparation.when_done(self.config.speaker)
+        delay_ms, known = self.config.delay_ms, around.known_cost_ms.get(self._cost_key())
+        edits = TRIAL_EDITS if known is None else 1
+        self.loading = Progress("opening the speaker's profile", 0, 1 + edits)
         if delay_ms is not None:
             await self._begin(delay_ms, known or 300.0)
-        elif known is not None:
-            await self._begin(fitting_delay_ms(200, known), known)
         dub = await self._open()
+        if self._pipeline is None and known is not None:
+            await self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, known), known)
+        frame = await self._first_picture()
         self._measured(0)
         measured = await around.compute.run(lambda: dub.warm_up(frame, edits, self._measured))
         cost = measured if known is None else (known + measured) / 2
@@ -371,10 +371,26 @@ class LiveDubSession:
             self._dub = None
             await self._learn(self.enrolment)
 
+    async def _first_picture(self) -> VideoFrame:
+        """Wait for it; a recorded voice begins with it."""
+        if not self._first.done():
+            self.state = "waiting"
+        frame = await self._first
+        if self.state == "waiting":
+            self.state = "loading"
+            if self.config.voice.is_recorded:
+                await self._speak()
+        return frame
+
+    async def _speak(self) -> None:
+        """Use the voice that is asked for, once there is where to; a recording waits for the first picture."""
+        if self._pipeline is not None and (self._first.done() or not self.config.voice.is_recorded):
+            self._pipeline.voice.use(await self._voices.make(self.config.voice))
+
     def _measured(self, edits: int) -> None:
         """So many trial edits are done; told from the compute thread as well."""
-        if self.loading is not None:
-            self.loading = Progress("measuring this computer", 1 + edits, self.loading.total)
+        if (loading := self.loading) is not None:
+            self.loading = Progress("measuring this computer", 1 + edits, loading.total)
 
     async def _learn(self, enrolment: LiveEnrolment) -> None:
         """Let pictures pass through while a face is learnt, then edit with what came of it."""
@@ -394,10 +410,10 @@ class LiveDubSession:
         self.pipeline.use(await self._open(_FADE_MS), resized=self._resized)
 
     async def _begin(self, delay_ms: int, cost_ms: float) -> None:
-        """Start the pipeline; pictures pass through until a dub is used."""
-        voice = await self._voices.make(self.config.voice)
+        """Start the pipeline; pictures wait for the dub as long as the delay lets them, and pass through then."""
         self._pipeline = LivePipeline(self._around.clock, self._around.compute, PipelineConfig(delay_ms, cost_ms))
-        self._pipeline.voice.use(voice)
+        self._pipeline.hold("preparing")
+        await self._speak()
 
     async def _open(self, fade_ms: float = 0.0) -> LiveDub:
         config, engine = self.config, self._around.engine
@@ -411,8 +427,9 @@ class LiveDubSession:
         """Pictures of another size came: begin a new dub for them."""
         self._tasks.begin("another size", self._use())
 
-    def _cost_key(self) -> str:
-        return f"{self.config.speaker} {self.config.effort}"
+    def _cost_key(self) -> tuple[str, int]:
+        effort = self.config.effort
+        return self.config.speaker, self._around.engine.features().default_effort if effort is None else effort
 
     async def _watch(self, tasks: TaskOwner) -> None:
         """Turn the first failure of any task into the session's state."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.media import VideoFrame
 from streaming.clock import Clock
-from streaming.ingest.file import probe_video
+from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.paced import endless, play
 from streaming.ingest.sound import read_sound
 from streaming.live.media import SOUND_RATE
@@ -59,6 +59,11 @@ class VoiceSpec:
     repeat: bool = True
     """Whether a recording begins anew at its end."""
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it is read whole before it is played."""
+        return self.kind in ("presenter", "file")
+
 
 async def open_recording(spec: SourceSpec, clock: Clock, worker: Worker) -> AsyncGenerator[VideoFrame, None]:
     """The pictures of the presenter or a file, paced, back and forth for ever.
@@ -69,6 +74,15 @@ async def open_recording(spec: SourceSpec, clock: Clock, worker: Worker) -> Asyn
     path = DEMO_DATA / "presenter.mp4" if spec.path is None else spec.path
     info = await worker.run(lambda: probe_video(path))
     return play(endless(info), clock, worker)
+
+
+def first_picture() -> VideoFrame:
+    """The presenter's first picture, to try edits on.
+
+    Raises:
+        MediaError: the shipped clip cannot be read.
+    """
+    return next(read_video(probe_video(DEMO_DATA / "presenter.mp4")))
 
 
 def read_voice(spec: VoiceSpec) -> NDArray[np.float32]:

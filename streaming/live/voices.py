@@ -54,7 +54,7 @@ class Voices:
         """
         if spec.kind == "file" and spec.path is None:
             raise BadInputError("voice of kind file: got no file; expected an upload's name")
-        if spec.kind in ("presenter", "file"):
+        if spec.is_recorded:
             self._recorded = {spec: await self._media.run(lambda: read_voice(spec))}
 
     async def make(self, spec: VoiceSpec) -> Voice:
@@ -62,7 +62,7 @@ class Voices:
         await self._tasks.end()
         self._live = self.play_out = self.network = None
         self._kind = spec.kind
-        if spec.kind in ("presenter", "file"):
+        if spec.is_recorded:
             return RecordedVoice(self._recorded[spec], PAUSE_S if spec.repeat else None)
         if spec.kind in _LIVE_NAMES:
             self._live = LiveVoice(_LIVE_NAMES[spec.kind])

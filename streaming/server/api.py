@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Final, get_args
 from urllib.parse import quote
 
@@ -72,9 +73,11 @@ class Api:
 
     async def engine(self, request: web.Request) -> web.Response:
         """What may be asked for; the page shows controls for exactly this."""
-        settings = self._sessions.settings
+        settings, preparation = self._sessions.settings, self._sessions.around.preparation
         return web.json_response(
             {
+                "preparing": None if preparation.progress is None else asdict(preparation.progress),
+                "ready": preparation.ready,
                 "speakers": list(self._speakers.names()),
                 "keeps_speakers": self._speakers.keeps,
                 "qualities": list(get_args(Quality)),

@@ -12,11 +12,13 @@ from streaming import aiortc_compat
 from streaming.clock import Clock, LoopClock
 from streaming.engines import Engine
 from streaming.live.config import Surroundings
+from streaming.live.preparation import Preparation
 from streaming.live.speakers import Speakers
 from streaming.server.api import Api
 from streaming.server.manager import Sessions, Uploads
 from streaming.server.security import guard
 from streaming.server.settings import ServerSettings
+from streaming.stage import TaskOwner
 from streaming.worker import ThreadWorker, Worker
 
 log = logging.getLogger(__name__)
@@ -54,8 +56,10 @@ class Server:
         clock = clock or LoopClock()
         self._speakers = Speakers(settings.speakers, settings.profiles)
         around = Surroundings(
-            engine, self._compute, ThreadWorker, clock, self._speakers, settings.ice_servers, settings.max_viewers
-        )
+            engine, self._compute, ThreadWorker, clock, self._speakers, settings.ice_servers, settings.max_viewers,
+            preparation=Preparation(settings.ready),
+        )  # fmt: skip
+        self._tasks = TaskOwner("server", _unprepared)
         self.sessions = Sessions(settings, around)
         """Its sessions."""
         self._uploads = Uploads(settings.max_uploads)
@@ -71,7 +75,7 @@ class Server:
         return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
     async def __aenter__(self) -> Self:
-        """Listen.
+        """Listen, and make speakers ready meanwhile.
 
         Raises:
             BadInputError: the address cannot be listened on.
@@ -84,6 +88,9 @@ class Server:
             raise BadInputError(
                 f"cannot listen on {self.settings.host}:{self.settings.port}: {error.strerror}. Choose another --port."
             ) from error
+        around = self.sessions.around
+        preparing = around.preparation.run(around.engine, around.compute, around.speakers, around.known_cost_ms)
+        self._tasks.begin("prepare", preparing)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,11 +98,17 @@ class Server:
         await self._close()
 
     async def _close(self) -> None:
+        await self._tasks.end()
         await self.sessions.aclose()
         await self._runner.cleanup()
         await asyncio.to_thread(self._compute.close)
         self._uploads.close()
         self._speakers.close()
+
+
+def _unprepared(error: Exception) -> None:
+    """Sessions will meet the same error, and say it."""
+    log.error("speakers cannot be made ready", exc_info=error)
 
 
 async def page(request: web.Request) -> web.Response:

@@ -27,10 +27,13 @@ _COUNTERS: Final = (
 
 def exposition(sessions: Sessions) -> str:
     """All figures of all sessions."""
-    running = sessions.all()
+    running, preparation = sessions.all(), sessions.around.preparation
+    preparing = preparation.progress is not None
     lines = [
         *_metric("sessions", "gauge", "Sessions that run", [("", len(running))]),
         *_metric("sessions_total", "counter", "Sessions begun", [("", sessions.started)]),
+        *_metric("ready_speakers", "gauge", "Speakers whose sessions begin at once", [("", len(preparation.ready))]),
+        *_metric("preparing", "gauge", "Whether a speaker is being made ready", [("", preparing)]),
         *_metric("resident_memory_bytes", "gauge", "Memory of the process", [("", resident_bytes())]),
     ]
     viewers = [(_label(s.id), float(len(s.viewers))) for s in running]

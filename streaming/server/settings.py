@@ -25,6 +25,8 @@ class ServerSettings:
     """Bearer token of the API; needed beyond loopback."""
     speakers: dict[str, Path] = field(default_factory=lambda: {PRESENTER: DEMO_DATA / "presenter.safetensors"})
     """Name -> profile of those who may be edited."""
+    ready: tuple[str, ...] = ()
+    """Of these: whose sessions shall begin at once; they are made ready when the server starts, in this order."""
     profiles: Path | None = None
     """Folder of more profiles; faces learnt live are kept there. None: they go when the server ends."""
     cameras: tuple[str, ...] = ()
@@ -61,6 +63,8 @@ class ServerSettings:
                 f"the server would listen on {self.host} without a token; whoever reaches it could make videos of "
                 "people. Set LIVEDUB_TOKEN (16 characters or more) or listen on 127.0.0.1."
             )
+        if unknown := set(self.ready) - set(self.speakers):
+            raise BadInputError(f"speakers to make ready: got {', '.join(sorted(unknown))}; expected names of speakers")
         for name, path in self.speakers.items():
             if not path.is_file():
                 raise BadInputError(f"speaker {name}: {path}: no such file. Make it with `livedub enroll`.")

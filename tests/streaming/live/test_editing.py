@@ -33,7 +33,12 @@ def dub_of(effort: int) -> LiveDub:
 
 async def fed(stage: EditStage, time: SessionTime, pictures: int) -> None:
     """Pictures at 25 a second and the voice beside them, in order."""
-    for index in range(2 * pictures):
+    await fed_from(stage, time, 0, pictures)
+
+
+async def fed_from(stage: EditStage, time: SessionTime, first: int, end: int) -> None:
+    """Some of them."""
+    for index in range(2 * first, 2 * end):
         await time.sleep_until((index + 1) * BLOCK_NS)
         if index % 2 == 0:
             stage.push(at_media(picture(index // 2), index * BLOCK_NS))
@@ -133,6 +138,50 @@ def test_without_a_dub_pictures_pass_at_once_in_their_order_and_times_that_go_ba
             assert [(each.media // MS, each.reason) for each in got] == [(at, "enrolling") for at in (0, 40, 80)]
             assert stage._stats.late == 2
             await stage.aclose()
+
+    run_virtual(main())
+
+
+def test_held_pictures_are_edited_with_their_voice_by_a_dub_that_comes_in_time() -> None:
+    """None of them passes, none is left out, and the dub has heard from the first of them on."""
+
+    async def main() -> None:
+        stage, got, session = stage_of(10.0), list[LivePicture](), ScriptedSession()
+        stage.hold("preparing")
+        async with TaskOwner("reader") as reader:
+            reader.begin("read", taken(stage, got))
+            await fed(stage, stage._time, 8)
+            assert got == []
+            stage.use(LiveDub(session, LOOK_AHEAD_MS), "edited")
+            await fed_from(stage, stage._time, 8, 20)
+            await stage._time.sleep_until(NS)
+            await stage.aclose()
+        assert [(each.media // MS, each.reason) for each in got[:10]] == [(40 * i, "edited") for i in range(10)]
+        assert session.before + len(session.voice) > 0.4 * 16000
+
+    run_virtual(main())
+
+
+def test_held_pictures_pass_when_they_fall_due_and_their_voice_is_forgotten() -> None:
+    async def main() -> None:
+        stage, got = stage_of(10.0), list[tuple[int, LivePicture]]()
+        time = stage._time
+        stage.hold("preparing")
+
+        async def read() -> None:
+            """Note when each came."""
+            async for each in stage:
+                got.append((time.now(), each))
+
+        async with TaskOwner("reader") as reader:
+            reader.begin("read", read())
+            await fed(stage, time, 50)
+            assert len(stage._unheard) <= DUE // BLOCK_NS + 2
+            await stage.aclose()
+        assert {each.reason for _, each in got} == {"preparing"}
+        assert [each.media // MS for _, each in got] == [40 * i for i in range(len(got))]
+        assert all(-45 * MS <= at - (each.media + DUE) <= 0 for at, each in got)
+        assert len(got) >= 50 - DUE // (40 * MS) - 1
 
     run_virtual(main())
 

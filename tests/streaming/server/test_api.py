@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.errors import BadInputError
+from streaming.engines import OpenedSession, Profile
 from streaming.server.app import WEB
 from streaming.server.settings import ServerSettings
 from tests.streaming.clips import make_wav, tone
@@ -142,7 +144,7 @@ def test_a_viewer_that_comes_too_early_is_told_to_come_again(profile: Path) -> N
             place = answer.body["links"]["self"]
             early = await client.call("POST", f"{place}/whep", data=b"v=0", headers={"Content-Type": "application/sdp"})
             assert (early.status, early.headers["Retry-After"]) == (503, "1")
-            assert "waiting" in early.body["error"]["message"]
+            assert "the session is" in early.body["error"]["message"]
 
     asyncio.run(main())
 
@@ -268,6 +270,49 @@ def test_the_description_has_every_address_and_what_the_engine_offers(profile: P
             assert engine["speakers"] == ["ann"]
 
     asyncio.run(main())
+
+
+def test_a_server_makes_its_speakers_ready_and_a_session_of_theirs_waits_for_that(profile: Path) -> None:
+    """The engine's answer and the figures tell it; the session needs one trial edit instead of three."""
+    slow = SlowEngine()
+
+    async def main() -> None:
+        async with serving(profile, slow, ready=("ann",)) as client:
+            engine = (await client.call("GET", "/api/engine")).body
+            assert (engine["ready"], engine["preparing"]["what"]) == ([], "preparing ann")
+            assert "livedub_preparing 1\n" in (await client.call("GET", "/metrics")).body
+            answer = await client.call("POST", "/api/sessions", PRESENTER)
+            place = answer.body["links"]["self"]
+            waiting = await client.when(place, lambda now: now["loading"] is not None)
+            assert waiting["loading"]["what"] == "preparing ann"
+            slow.go_on.set()
+            opened = await client.when(place, lambda now: (now["loading"] or {}).get("what") != "preparing ann")
+            assert (opened["loading"] or {"total": 2})["total"] == 2
+            await client.when(place, lambda now: now["state"] == "running")
+            engine = (await client.call("GET", "/api/engine")).body
+            assert (engine["ready"], engine["preparing"]) == (["ann"], None)
+            assert "livedub_ready_speakers 1\n" in (await client.call("GET", "/metrics")).body
+
+    asyncio.run(main())
+
+
+class SlowEngine(FakeEngine):
+    """Takes its time to begin."""
+
+    def __init__(self) -> None:
+        """Until it is told to go on."""
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def live(self, profile: Profile, effort: int | None) -> OpenedSession:
+        assert self.go_on.wait(60)
+        return super().live(profile, effort)
+
+
+def test_only_speakers_that_are_known_can_be_made_ready(profile: Path) -> None:
+    profile.write_text("full")
+    with pytest.raises(BadInputError, match="make ready: got bob, eve"):
+        ServerSettings(speakers={"ann": profile}, ready=("eve", "ann", "bob"))
 
 
 def test_the_page_comes_out_of_the_package_and_asks_for_nothing_outside(profile: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import pytest
 
+from streaming.live.learner import Progress
+from streaming.live.preparation import Preparation
 from streaming.live.stats import LiveStats
 from streaming.server import metrics
 from streaming.server.manager import Sessions
@@ -22,8 +24,9 @@ def session(name: str, **figures: Any) -> SimpleNamespace:
     return SimpleNamespace(id=name, viewers={"a": None, "b": None}, as_dict=lambda: {"stats": stats})
 
 
-def of(*running: SimpleNamespace, started: int = 3) -> str:
-    return exposition(cast(Sessions, SimpleNamespace(all=lambda: running, started=started)))
+def of(*running: SimpleNamespace, started: int = 3, preparation: Preparation | None = None) -> str:
+    around = SimpleNamespace(preparation=preparation or Preparation())
+    return exposition(cast(Sessions, SimpleNamespace(all=lambda: running, started=started, around=around)))
 
 
 def test_every_figure_is_described_once_before_its_values() -> None:
@@ -73,3 +76,12 @@ def test_memory_is_told_where_the_system_tells_it(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(metrics, "open", missing, raising=False)
     assert resident_bytes() == 0
+
+
+def test_what_is_ready_and_what_is_being_prepared_is_told() -> None:
+    preparation = Preparation(["ann", "bob"])
+    assert "livedub_ready_speakers 0\n" in of() and "livedub_preparing 0\n" in of()
+    preparation.ready.append("ann")
+    preparation.progress = Progress("preparing bob", 0, 4)
+    text = of(preparation=preparation)
+    assert "livedub_ready_speakers 1\n" in text and "livedub_preparing 1\n" in text
