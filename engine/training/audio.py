@@ -13,11 +13,11 @@ SAMPLE_RATE = 16_000
 
 
 def read_audio(path: Path, container: str | None = None) -> NDArray[np.float32]:
-    """The first audio stream of a file: [N] float32 mono at 16 kHz in [-1, 1].
+    """The first audio stream of a file: [N] float32 at 16 kHz in [-1, 1], the mean of its channels.
 
     `container` names the FFmpeg demuxer for raw files without a header (for example "g722").
     """
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     pieces: list[NDArray[np.float32]] = []
     try:
         with av.open(str(path), format=container) as source:
@@ -25,8 +25,8 @@ def read_audio(path: Path, container: str | None = None) -> NDArray[np.float32]:
                 raise MediaError(f"{path} has no audio stream; give a file with sound")
             for frame in source.decode(audio=0):
                 frame.pts = None
-                pieces.extend(piece.to_ndarray()[0] for piece in resampler.resample(frame))
-            pieces.extend(piece.to_ndarray()[0] for piece in resampler.resample(None))
+                pieces.extend(piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame))
+            pieces.extend(piece.to_ndarray().mean(axis=0) for piece in resampler.resample(None))
     except av.FFmpegError as error:
         raise MediaError(f"{path} cannot be read as sound: {error}; give a WAV, FLAC, MP3 or video file") from error
     if not pieces:

