@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from engine.dubber import Looked
 from engine.evaluation import EditedFrameLike
 from engine.media import AudioChunk, VideoFrame
+from engine.tracking.tracker import TrackResult
 from streaming.egress.file import mp4_writer
 from streaming.ingest.sound import Sound
 from streaming.overlap import ahead, behind
@@ -52,8 +53,8 @@ class Session(Protocol):
 class Looking(Protocol):
     """A session that can look at pictures before it edits them, in another thread."""
 
-    def look(self, frame: VideoFrame) -> Looked:
-        """Find the face in the next picture; in order, each once."""
+    def look(self, frame: VideoFrame, known: TrackResult | None = None) -> Looked:
+        """Find the face in the next picture; in order, each once. `known`: what was found in it before."""
 
     def push_looked(self, looked: Looked) -> None:
         """Take the next picture, already looked at."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, fields
 from itertools import count
 from typing import Final, TypeVar
 
@@ -22,7 +22,21 @@ _LOST_NS: Final = NS // 2
 """When playing was held up for longer, it goes on where it was instead of catching up."""
 
 
-def endless(info: VideoInfo) -> Iterator[VideoFrame]:
+@dataclass(frozen=True, eq=False)
+class RecordedFrame(VideoFrame):
+    """A picture of a recording, wherever it is shown."""
+
+    tick: int = 0
+    """Its time in the recording, in ticks of the file."""
+
+    @classmethod
+    def at(cls, frame: VideoFrame, pts: int) -> "RecordedFrame":
+        """A picture as it was read, to be shown at another time."""
+        values = {each.name: getattr(frame, each.name) for each in fields(VideoFrame)}
+        return cls(**(values | {"pts": pts}), tick=frame.pts)
+
+
+def endless(info: VideoInfo) -> Iterator[RecordedFrame]:
     """The pictures of a file forwards, backwards, forwards ..., the turning ones not shown twice; times only grow."""
     last: VideoFrame | None = None
     pts = 0
@@ -37,7 +51,7 @@ def endless(info: VideoInfo) -> Iterator[VideoFrame]:
             else:
                 pts += abs(frame.pts - previous.pts) or info.typical_step
             previous = last = frame
-            yield replace(frame, pts=pts)
+            yield RecordedFrame.at(frame, pts)
 
 
 async def play(frames: Iterator[VideoFrame], clock: Clock, worker: Worker) -> AsyncGenerator[VideoFrame, None]:

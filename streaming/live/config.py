@@ -9,6 +9,7 @@ from engine.errors import LivedubError
 from streaming.clock import Clock
 from streaming.engines import DubEngine, Engine, Quality
 from streaming.live.enrolment import EnrolSpec
+from streaming.live.known import KnownRecordings
 from streaming.live.learner import Learner, ProcessLearner
 from streaming.live.preparation import Costs, Preparation
 from streaming.live.sources import SourceSpec, VoiceSpec
@@ -54,6 +55,8 @@ class SessionConfig:
     """From media time to the viewers; None: measured on the first picture."""
     enrol: EnrolSpec | None = None
     """A new face to learn while pictures pass through; `profile` then only serves to measure the delay."""
+    looks_ahead: bool = True
+    """Whether the faces of a recording are looked for ahead and kept."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Surroundings:
     """Viewers of one session."""
     known_cost_ms: Costs = field(default_factory=dict)
     """Time of one edit, as measured before."""
+    known: KnownRecordings = field(default_factory=KnownRecordings)
+    """Faces of recordings."""
     preparation: Preparation = field(default_factory=Preparation)
     """Speakers that are made ready before anybody asks for them."""
     make_learner: Callable[[DubEngine, Quality, Path], Learner] = ProcessLearner

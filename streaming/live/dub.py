@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from engine.media import AudioChunk, VideoFrame
 from streaming.clock import MS
+from streaming.dubbing import Looking
 from streaming.engines import LiveSession
+from streaming.ingest.paced import RecordedFrame
 from streaming.ingest.sound import ENGINE_RATE
+from streaming.live.known import KnownFaces
 from streaming.live.media import BLOCK, BLOCK_NS, SOUND_RATE, LivePicture, SoundBlock, media_ns
 
 _SLACK_NS: Final = 10 * MS
@@ -41,11 +44,16 @@ class LiveDub:
         session: the engine's session, fresh.
         look_ahead_ms: voice after a picture's time that the session needs for it.
         fade_ms: media time in which the first edited pictures go over from the untouched ones.
+        faces: what is known of the pictures; None: nothing.
     """
 
-    def __init__(self, session: LiveSession, look_ahead_ms: float, fade_ms: float = 0.0) -> None:
+    def __init__(
+        self, session: LiveSession, look_ahead_ms: float, fade_ms: float = 0.0, faces: KnownFaces | None = None
+    ) -> None:
         """Nothing is fed yet."""
         self.session = session
+        self._faces = faces
+        self._last_tick: int | None = None
         self._fade_ns = fade_ms * MS
         self._first_edit: int | None = None
         self.look_ahead_ns = round(look_ahead_ms * MS) + _SLACK_NS
@@ -73,7 +81,7 @@ class LiveDub:
             self._sources.append(frame)
             ticks = frame.pts - round(Fraction(self._zero, 10**9) / frame.time_base)
             self._last_ticks = max(ticks, self._last_ticks + 1)
-            self.session.push_video(replace(frame, pts=self._last_ticks))
+            self._push(replace(frame, pts=self._last_ticks))
         for done in self.session.ready():
             source = self._sources.popleft()
             finished = self._faded(source, replace(done.frame, pts=source.pts)) if done.edited else source
@@ -101,6 +109,17 @@ class LiveDub:
             if done is not None:
                 done(index + 1)
         return sorted(times)[len(times) // 2]
+
+    def _push(self, frame: VideoFrame) -> None:
+        """Hand a picture to the session, with what is known of its face."""
+        known, session = None, self.session
+        if self._faces is not None and isinstance(frame, RecordedFrame):
+            known = self._faces.of(frame.tick, self._last_tick)
+            self._last_tick = frame.tick
+        if known is not None and isinstance(session, Looking):
+            session.push_looked(session.look(frame, known))
+        else:
+            session.push_video(frame)
 
     def _faded(self, source: VideoFrame, edited: VideoFrame) -> VideoFrame:
         """The edited picture, or less of it while the edit fades in."""

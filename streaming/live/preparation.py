@@ -3,15 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine.errors import LivedubError
-from streaming.engines import Engine
+from streaming.dubbing import Looking
+from streaming.engines import OpenedSession
+from streaming.ingest.file import probe_video
 from streaming.live.dub import LiveDub
 from streaming.live.learner import Progress
-from streaming.live.sources import first_picture
-from streaming.live.speakers import Speakers
-from streaming.worker import Worker
+from streaming.live.sources import PRESENTER_CLIP, first_picture
+
+if TYPE_CHECKING:
+    from streaming.live.config import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -44,32 +47,49 @@ class Preparation:
         if name in self._done:
             await self._done[name].wait()
 
-    async def run(self, engine: Engine, compute: Worker, speakers: Speakers, costs: Costs) -> None:
-        """Make all of them ready, and note what an edit of each takes at the engine's own effort."""
+    async def run(self, around: "Surroundings") -> None:
+        """Make all of them ready, note what an edit of each takes at the engine's own effort, look at the presenter."""
         try:
             for name, done in self._done.items():
                 try:
-                    await self._one(name, engine, compute, speakers, costs)
+                    await self._one(name, around)
                     self.ready.append(name)
                 except LivedubError as error:
                     self.problems[name] = " ".join(str(error).split())
                     log.warning("speaker %s cannot be made ready: %s", name, error)
                 finally:
                     done.set()
+            if self.ready:
+                await self._look(self.ready[0], around)
         finally:
             self.progress = None
 
-    async def _one(self, name: str, engine: Engine, compute: Worker, speakers: Speakers, costs: Costs) -> None:
+    async def _one(self, name: str, around: "Surroundings") -> None:
         def told(steps: int) -> None:
             """So many steps are done; called in the compute thread as well."""
             self.progress = Progress(f"preparing {name}", steps, 1 + TRIAL_EDITS)
 
         told(0)
-        profile = speakers.profile(name)
-        opened = await compute.run(lambda: engine.live(engine.load(profile), None))
+        opened = await self._open(name, around)
         dub = LiveDub(opened.session, opened.look_ahead_ms)
         told(1)
-        frame = await compute.run(first_picture)
-        cost = await compute.run(lambda: dub.warm_up(frame, TRIAL_EDITS, lambda edits: told(1 + edits)))
-        costs[name, engine.features().default_effort] = cost
+        frame = await around.compute.run(first_picture)
+        cost = await around.compute.run(lambda: dub.warm_up(frame, TRIAL_EDITS, lambda edits: told(1 + edits)))
+        around.known_cost_ms[name, around.engine.features().default_effort] = cost
         log.info("speaker %s is ready: %.0f ms an edit", name, cost)
+
+    async def _look(self, name: str, around: "Surroundings") -> None:
+        """Look for the faces of the presenter's clip, as any speaker's session does."""
+        opened = await self._open(name, around)
+        worker = around.make_worker("livedub-look")
+        try:
+            if isinstance(opened.session, Looking):
+                self.progress = Progress("looking at the presenter's clip", 0, 0)
+                info = await worker.run(lambda: probe_video(PRESENTER_CLIP))
+                await around.known.of(info).look_through(opened.session, worker)
+        finally:
+            await asyncio.to_thread(worker.close)
+
+    async def _open(self, name: str, around: "Surroundings") -> OpenedSession:
+        engine, profile = around.engine, around.speakers.profile(name)
+        return await around.compute.run(lambda: engine.live(engine.load(profile), None))

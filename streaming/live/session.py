@@ -12,19 +12,22 @@ from typing import Any, Final
 from engine.errors import BackendError, BadInputError, LivedubError
 from engine.media import VideoFrame
 from streaming.clock import MS
+from streaming.dubbing import Looking
 from streaming.egress.hub import PictureHub, SoundHub, View
 from streaming.egress.mux import MuxOutput
 from streaming.egress.webrtc import Viewer
 from streaming.encoder import CodecName
+from streaming.ingest.file import VideoInfo
 from streaming.ingest.network import FfmpegStream, NetworkState, Stream, camera_opener, receive
 from streaming.ingest.webrtc import Publisher
 from streaming.live.config import NotReady, Refused, SessionConfig, State, Surroundings
 from streaming.live.dub import LiveDub
 from streaming.live.enrolment import LiveEnrolment, NotEnrolled
+from streaming.live.known import KnownFaces
 from streaming.live.learner import Progress
 from streaming.live.media import SessionTime
 from streaming.live.preparation import TRIAL_EDITS
-from streaming.live.sources import VoiceSpec, open_recording
+from streaming.live.sources import VoiceSpec, played, probe_recording
 from streaming.live.voice import PlayOut
 from streaming.live.voices import Voices
 from streaming.pipeline import LivePipeline, PipelineConfig, fitting_delay_ms
@@ -62,6 +65,7 @@ class LiveDubSession:
         self._around = around
         self._pipeline: LivePipeline | None = None
         self._dub: LiveDub | None = None
+        self._faces: KnownFaces | None = None
         self._first: asyncio.Future[VideoFrame] = asyncio.get_running_loop().create_future()
         self._hubs: dict[tuple[CodecName, View], PictureHub] = {}
         self._sound_hub: SoundHub | None = None
@@ -88,15 +92,10 @@ class LiveDubSession:
             self.enrolment = LiveEnrolment(spec, place, learner, self._worker, self._around.clock)
         await self._voices.prepare(self.config.voice)
         if source.kind in ("presenter", "file"):
-            frames = await open_recording(source, self._around.clock, self._media)
-
-            async def feed() -> None:
-                """Hand the recording on."""
-                async for frame in frames:
-                    self.take_picture(frame)
-                self.state = "ended"
-
-            self._tasks.begin("source", feed())
+            info = await probe_recording(source, self._media)
+            if self.config.looks_ahead:
+                self._faces = self._around.known.of(info)
+            self._tasks.begin("source", self._play(info))
         elif source.kind in ("url", "camera"):
             opener = camera_opener() if source.kind == "camera" else FfmpegStream
             self._tasks.begin("source", self._receive(source.url or "", opener))
@@ -304,6 +303,7 @@ class LiveDubSession:
             "encoder_kbps": {f"{codec} {view}": hub.rate // 1000 for (codec, view), hub in self._hubs.items()},
             "turn": self.turn,
             "links": [viewer.as_dict() for viewer in self.viewers.values()],
+            "faces_known": None if self._faces is None else [len(self._faces), len(self._faces.info.ticks)],
             "enrolment": None if self.enrolment is None else self.enrolment.as_dict(),
             "network": None if self._network is None else dict(vars(self._network)),
             "voice_network": None if self._voices.network is None else dict(vars(self._voices.network)),
@@ -329,6 +329,20 @@ class LiveDubSession:
             await self._pipeline.aclose()
         for worker in self._workers:
             await asyncio.to_thread(worker.close)
+
+    async def _play(self, info: VideoInfo) -> None:
+        """Hand a recording on."""
+        async for frame in played(info, self._around.clock, self._media):
+            self.take_picture(frame)
+        self.state = "ended"
+
+    async def _look(self, faces: KnownFaces) -> None:
+        """Look for the faces of the recording ahead of their edits, in a thread beside them."""
+        config, engine = self.config, self._around.engine
+        if len(faces) < faces.total:
+            opened = await self._around.compute.run(lambda: engine.live(engine.load(config.profile), config.effort))
+            assert isinstance(opened.session, Looking)
+            await faces.look_through(opened.session, self._worker("look"))
 
     async def _receive(self, url: str, opener: Callable[[str], Stream]) -> None:
         """Hand a network source or a camera on, for ever."""
@@ -364,6 +378,8 @@ class LiveDubSession:
         if self._pipeline is None:
             await self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
         self.pipeline.expect(dub, cost)
+        if self._faces is not None and isinstance(dub.session, Looking):
+            self._tasks.begin("look", self._look(self._faces))
         self.state, self.loading = "running", None
         if self.enrolment is None:
             self.pipeline.use(dub, resized=self._resized)
@@ -418,7 +434,7 @@ class LiveDubSession:
     async def _open(self, fade_ms: float = 0.0) -> LiveDub:
         config, engine = self.config, self._around.engine
         opened = await self._around.compute.run(lambda: engine.live(engine.load(config.profile), config.effort))
-        self._dub = LiveDub(opened.session, opened.look_ahead_ms, fade_ms)
+        self._dub = LiveDub(opened.session, opened.look_ahead_ms, fade_ms, self._faces)
         if self.config.emotion is not None:
             await self.set_emotion(self.config.emotion, self.config.intensity)
         return self._dub

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.media import VideoFrame
 from streaming.clock import Clock
-from streaming.ingest.file import probe_video, read_video
+from streaming.ingest.file import VideoInfo, probe_video, read_video
 from streaming.ingest.paced import endless, play
 from streaming.ingest.sound import read_sound
 from streaming.live.media import SOUND_RATE
@@ -19,6 +19,9 @@ from streaming.worker import Worker
 
 DEMO_DATA: Final = Path(__file__).resolve().parents[1] / "demo_data"
 """The shipped presenter, her profile, and speech."""
+
+PRESENTER_CLIP: Final = DEMO_DATA / "presenter.mp4"
+"""The presenter's clip."""
 
 SourceKind = Literal["presenter", "file", "url", "camera", "whip"]
 VoiceKind = Literal["none", "presenter", "file", "whip", "source", "url", "stream"]
@@ -65,14 +68,18 @@ class VoiceSpec:
         return self.kind in ("presenter", "file")
 
 
-async def open_recording(spec: SourceSpec, clock: Clock, worker: Worker) -> AsyncGenerator[VideoFrame, None]:
-    """The pictures of the presenter or a file, paced, back and forth for ever.
+async def probe_recording(spec: SourceSpec, worker: Worker) -> VideoInfo:
+    """What is known of the presenter's clip or a file before it is played.
 
     Raises:
         MediaError: the file cannot be read.
     """
-    path = DEMO_DATA / "presenter.mp4" if spec.path is None else spec.path
-    info = await worker.run(lambda: probe_video(path))
+    path = PRESENTER_CLIP if spec.path is None else spec.path
+    return await worker.run(lambda: probe_video(path))
+
+
+def played(info: VideoInfo, clock: Clock, worker: Worker) -> AsyncGenerator[VideoFrame, None]:
+    """The pictures of a recording, paced, back and forth for ever."""
     return play(endless(info), clock, worker)
 
 
@@ -82,7 +89,7 @@ def first_picture() -> VideoFrame:
     Raises:
         MediaError: the shipped clip cannot be read.
     """
-    return next(read_video(probe_video(DEMO_DATA / "presenter.mp4")))
+    return next(read_video(probe_video(PRESENTER_CLIP)))
 
 
 def read_voice(spec: VoiceSpec) -> NDArray[np.float32]:

@@ -89,8 +89,7 @@ class Server:
                 f"cannot listen on {self.settings.host}:{self.settings.port}: {error.strerror}. Choose another --port."
             ) from error
         around = self.sessions.around
-        preparing = around.preparation.run(around.engine, around.compute, around.speakers, around.known_cost_ms)
-        self._tasks.begin("prepare", preparing)
+        self._tasks.begin("prepare", around.preparation.run(around))
         return self
 
     async def __aexit__(self, *_: object) -> None:

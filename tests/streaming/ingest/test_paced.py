@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from engine.errors import MediaError
 from engine.media import VideoFrame
 from streaming.clock import NS, LoopClock
 from streaming.ingest.file import probe_video
-from streaming.ingest.paced import endless, play, take
+from streaming.ingest.paced import RecordedFrame, endless, play, take
 from streaming.virtual_time import run_virtual
 from tests.streaming.clips import gradient, make_video
 from tests.streaming.live.fakes import ScriptedWorker, picture
@@ -70,6 +71,9 @@ def test_a_file_goes_back_and_forth_with_growing_times(tmp_path: Path) -> None:
     assert [f.pts for f in frames] == [i * step for i in range(16)]
     order = [0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5]
     assert all((frames[i].planes[1] == frames[j].planes[1]).all() for i, j in enumerate(order))
+    assert [frame.tick for frame in frames] == [info.ticks[place] for place in order]
+    moved = replace(frames[8], pts=0)
+    assert isinstance(moved, RecordedFrame) and moved.tick == info.ticks[2]
 
 
 def test_a_file_of_one_picture_is_shown_again_and_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.dubber import Looked
 from engine.errors import ShapeError
 from engine.media import VideoFrame
+from engine.tracking.tracker import TrackResult
 from streaming.clock import MS, NS
+from streaming.ingest.file import probe_video
+from streaming.ingest.paced import RecordedFrame
 from streaming.live.dub import LiveDub, between, newest_ready
+from streaming.live.known import KnownFaces
 from streaming.live.media import BLOCK, BLOCK_NS, SoundBlock, at_media, media_ns, silence
+from tests.streaming.clips import gradient, make_video
 from tests.streaming.live.fakes import block, picture
 from tests.streaming.scripted import LOOK_AHEAD_MS, LOUD, ScriptedSession
 
@@ -112,3 +119,58 @@ def test_a_block_of_another_length_or_kind_is_refused() -> None:
         with pytest.raises(ShapeError, match=r"expected float32 \[960\]"):
             SoundBlock(wrong, 0)
     assert SoundBlock(silence(), 7).media == 7 * BLOCK_NS
+
+
+class LookingSession(ScriptedSession):
+    """Notes which pictures came with an answer, and which have to be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, bool]] = []
+        self.untold = 0
+
+    def push_video(self, frame: VideoFrame) -> None:
+        self.untold += 1
+        super().push_video(frame)
+
+    def look(self, frame: VideoFrame, known: TrackResult | None = None) -> Looked:
+        assert known is not None
+        return Looked(frame, frame.rgb(), known, {})
+
+    def push_looked(self, looked: Looked) -> None:
+        assert isinstance(looked.frame, RecordedFrame)
+        self.told.append((looked.frame.tick, looked.result.cut))
+        super().push_video(looked.frame)
+
+
+def recorded(tick: int, media_ms: float) -> VideoFrame:
+    return at_media(RecordedFrame.at(picture(tick), 0), round(media_ms * MS))
+
+
+def known_faces(tmp_path: Path) -> KnownFaces:
+    """Of a recording of six pictures with a cut before the fourth; only the first five are known."""
+    faces = KnownFaces(probe_video(make_video(tmp_path / "c.mp4", [gradient(i, 64, 48) for i in range(6)])), 5)
+    for tick in range(5):
+        faces._found[tick] = TrackResult(None, "turned_away", tick in (0, 3))
+        faces._shots[tick] = 1 + (tick >= 3)
+    return faces
+
+
+def test_what_is_known_of_a_recording_s_picture_goes_with_it(tmp_path: Path) -> None:
+    """Cuts are those between pictures as they are shown; a camera's pictures and unknown ones are looked at."""
+    session = LookingSession()
+    dub = LiveDub(session, LOOK_AHEAD_MS, faces=known_faces(tmp_path))
+    shown = [1, 2, 4, 3, 0, 5, 4]
+    done = [dub.feed(loud(20 * i, 20), recorded(tick, 400 * i + 40)).pictures for i, tick in enumerate(shown)]
+    assert session.told == [(1, True), (2, False), (4, True), (3, False), (0, True), (4, False)]
+    assert session.untold == 1 and sum(len(each) for each in done) == len(shown)
+    dub.feed(loud(140, 20), at(2900))
+    assert session.untold == 2
+
+
+def test_without_known_faces_or_a_session_that_looks_every_picture_is_looked_at(tmp_path: Path) -> None:
+    looking, plain = LookingSession(), ScriptedSession()
+    LiveDub(looking, LOOK_AHEAD_MS).feed(loud(0, 20), recorded(1, 0))
+    assert (looking.untold, looking.told) == (1, [])
+    done = LiveDub(plain, LOOK_AHEAD_MS, faces=known_faces(tmp_path)).feed(loud(0, 20), recorded(1, 0))
+    assert len(done.pictures) == 1

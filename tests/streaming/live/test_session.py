@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import streaming.live.session as session_module
+from engine.dubber import Looked
 from engine.errors import BackendError, BadInputError, MediaError
 from engine.media import VideoFrame
+from engine.tracking.tracker import TrackResult
 from streaming.clock import MS, NS, LoopClock
 from streaming.engines import DubEngine, OpenedSession, Profile, Quality
 from streaming.ingest.network import Item
@@ -25,9 +27,11 @@ from streaming.live.sources import SourceSpec, VoiceSpec
 from streaming.live.speakers import Speakers
 from streaming.stage import TaskOwner
 from streaming.virtual_time import run_virtual
+from tests.streaming.clips import gradient, make_video
 from tests.streaming.fakes import FakeEngine
 from tests.streaming.live.fakes import Recorder, ScriptedWorker, picture
 from tests.streaming.live.test_enrolment import ScriptedLearner
+from tests.streaming.scripted import LOOK_AHEAD_MS, ScriptedSession
 from tests.streaming.server.serving import write_wav
 
 pytestmark = pytest.mark.unit
@@ -213,9 +217,7 @@ def test_a_session_waits_for_its_speaker_s_preparation_and_tells_how_far_that_is
 
     async def script(session: LiveDubSession) -> None:
         async with TaskOwner("server") as tasks:
-            tasks.begin(
-                "prepare", preparation.run(around.engine, around.compute, around.speakers, around.known_cost_ms)
-            )
+            tasks.begin("prepare", preparation.run(around))
             session.take_picture(picture(0))
             told = []
             for _ in range(200):
@@ -227,6 +229,54 @@ def test_a_session_waits_for_its_speaker_s_preparation_and_tells_how_far_that_is
         assert session.state == "running" and told[-1] is None
 
     studio.run(studio.config(delay_ms=None), script)
+
+
+class LookingSession(ScriptedSession):
+    """Looks at pictures; notes how many it was told of."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        super().__init__()
+        self.told = self.looked = 0
+
+    def look(self, frame: VideoFrame, known: TrackResult | None = None) -> Looked:
+        self.looked += known is None
+        return Looked(frame, frame.rgb(), known or TrackResult(None, "turned_away", False), {})
+
+    def push_looked(self, looked: Looked) -> None:
+        self.told += 1
+        self.push_video(looked.frame)
+
+
+class LookingEngine(FakeEngine):
+    """Its sessions look."""
+
+    def live(self, profile: Profile, effort: int | None) -> OpenedSession:
+        self.live_sessions.append(LookingSession())
+        return OpenedSession(self.live_sessions[-1], LOOK_AHEAD_MS)
+
+
+@pytest.mark.parametrize("looks_ahead", [True, False])
+def test_faces_of_a_recording_are_looked_for_once(tmp_path: Path, looks_ahead: bool) -> None:
+    """By a session beside the one that edits; a second session of the same file looks for none."""
+    engine = LookingEngine()
+    studio = Studio(tmp_path, engine)
+    clip = make_video(tmp_path / "clip.mp4", [gradient(i, 64, 48) for i in range(10)])
+    config = studio.config(source=SourceSpec("file", clip), looks_ahead=looks_ahead)
+
+    async def script(session: LiveDubSession) -> Any:
+        await studio.around.clock.sleep_until(studio.around.clock.now() + 3 * NS)
+        assert session.state == "running" and session.as_dict()["stats"]["edited"] > 40
+        return session.as_dict()["faces_known"]
+
+    known = [studio.run(config, script) for _ in range(2)]
+    sessions = [each for each in engine.live_sessions if isinstance(each, LookingSession)]
+    if looks_ahead:
+        assert known == [[10, 10], [10, 10]]
+        assert [each.looked for each in sessions] == [0, 10, 0]
+        assert [each.told > 40 for each in sessions] == [True, False, True]
+    else:
+        assert known == [None, None] and [each.looked + each.told for each in sessions] == [0, 0]
 
 
 def test_a_source_that_changes_its_size_passes_through_for_a_moment_and_is_edited_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from engine.errors import MediaError
 from streaming.clock import NS, LoopClock
 from streaming.live.media import SOUND_RATE
-from streaming.live.sources import DEMO_DATA, SourceSpec, VoiceSpec, open_recording, read_voice
+from streaming.live.sources import DEMO_DATA, SourceSpec, VoiceSpec, played, probe_recording, read_voice
 from streaming.virtual_time import run_virtual
 from tests.streaming.clips import gradient, make_video, make_wav, tone
 from tests.streaming.live.fakes import ScriptedWorker
@@ -44,7 +44,8 @@ def test_a_recording_plays_back_and_forth_at_its_own_times(tmp_path: Path) -> No
 
     async def main() -> list[tuple[int, float]]:
         clock = LoopClock()
-        frames = await open_recording(SourceSpec("file", clip), clock, ScriptedWorker(lambda _: 0.0))
+        worker = ScriptedWorker(lambda _: 0.0)
+        frames = played(await probe_recording(SourceSpec("file", clip), worker), clock, worker)
         seen: list[tuple[int, float]] = []
         async with aclosing(frames) as source:
             async for frame in source:
@@ -69,6 +70,6 @@ def test_a_recording_without_pictures_or_speech_is_refused(tmp_path: Path) -> No
 
     async def main() -> None:
         with pytest.raises(MediaError, match=r"v\.wav"):
-            await open_recording(SourceSpec("file", sound), LoopClock(), ScriptedWorker(lambda _: 0.0))
+            await probe_recording(SourceSpec("file", sound), ScriptedWorker(lambda _: 0.0))
 
     run_virtual(main())
