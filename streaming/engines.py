@@ -19,6 +19,7 @@ from engine.speech import CHOICES, SpeechModel, load_speech_model
 from engine.speech.alignment import ALIGNMENTS
 from kernels.backends.choice import BackendName
 from streaming.dubbing import Session
+from streaming.overlap import computing_with, stage_threads
 from streaming.screen import Report
 
 logger = logging.getLogger(__name__)
@@ -170,23 +171,21 @@ class LocalEngine:
     def _compile(self, profile: SpeakerProfile) -> None:
         """Make the package that dubs of this profile will look for; where that cannot be, dubs render eagerly."""
         try:
-            compile_for(profile, DubConfig().effort)
+            with computing_with(stage_threads()):
+                compile_for(profile, DubConfig().effort)
         except BackendError as error:
             if self._backend != "auto":
                 raise
             logger.warning("dubs of this profile will render eagerly: %s", error)
 
     def compile(self, profile: Profile, effort: int, report: Report) -> Mapping[str, Any]:
-        """Compile what edits of a profile run on, for `dub` on all threads and for `serve`, which leaves one free."""
-        most, made = torch.get_num_threads(), {}
-        counts = sorted({most, max(1, most - 1)}, reverse=True)
-        try:
-            for done, threads in enumerate(counts):
-                report("compiling", done, len(counts))
-                torch.set_num_threads(threads)
+        """Compile what edits of a profile run on, for `dub`'s stages and for `serve`, which leaves one thread free."""
+        made = {}
+        counts = sorted({stage_threads(), max(1, torch.get_num_threads() - 1)}, reverse=True)
+        for done, threads in enumerate(counts):
+            report("compiling", done, len(counts))
+            with computing_with(threads):
                 made[str(threads)] = compile_for(_own(profile), effort)
-        finally:
-            torch.set_num_threads(most)
         report("compiling", len(counts), len(counts))
         return made
 

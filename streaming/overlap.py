@@ -4,16 +4,45 @@ Both forms are context managers. When their block ends, however it ends, the thr
 is raised in the block, where the next item is asked for or given, and at the end.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 ROOM: Final = 3
 """Items that wait between two threads; with pictures of 1080 lines 10 MB each."""
+
+
+def may_overlap() -> bool:
+    """Whether this process may run on more than one core; on one alone, overlapping stages get in each other's way."""
+    return len(os.sched_getaffinity(0)) > 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) > 1
+
+
+def stage_threads() -> int:
+    """Threads that torch computes with in each stage of a dub when stages overlap: half of all, at least one.
+
+    A stage that asks for all cores waits for the slowest of its threads after every operation; where the others' stages
+    keep a core busy that costs more than the second core brings.
+    """
+    threads = torch.get_num_threads()
+    return max(1, threads // 2) if may_overlap() else threads
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """While it lasts, torch computes with so many threads: in the caller, and in threads that begin meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Pipe(Generic[T]):

@@ -115,7 +115,7 @@ def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]
     crop = functional.grid_sample(
         part, grid.expand(image.shape[0], -1, -1, -1), mode="bilinear", padding_mode="border", align_corners=False
     )
-    return crop.unflatten(2, (samples**2, height)).mean(2) if samples > 1 else crop
+    return crop.reshape(*crop.shape[:2], samples**2, height, width).mean(2) if samples > 1 else crop
 
 
 def crop_from_rgb(rgb: NDArray[np.uint8], matrix: NDArray[np.float64], size: int) -> Tensor:

@@ -26,6 +26,7 @@ from streaming.dubbing import Chosen, Tally, dub_to_file
 from streaming.engines import Tracker
 from streaming.ingest.file import probe_video, read_video
 from streaming.ingest.sound import Sound, read_sound
+from streaming.overlap import computing_with, may_overlap, stage_threads
 from streaming.timeline import Timeline
 
 
@@ -135,8 +136,9 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
             judge = _find_judge(context)
             witness = None if judge is None else witness_for(judge, context.screen.warn)
             collector = Collector(judge, witness=witness, rest_opening=profile.rest_opening)
-        session = context.engine.session(profile, job.effort, job.tracker, job.emotion, job.intensity)
-        tally = dub_to_file(session, timeline, job.sound, job.out, report, watch)
+        with computing_with(stage_threads()):
+            session = context.engine.session(profile, job.effort, job.tracker, job.emotion, job.intensity)
+            tally = dub_to_file(session, timeline, job.sound, job.out, report, watch, may_overlap())
     _warn_of_untouched(context, tally)
     if collector is None:
         return tally, None

@@ -1,9 +1,11 @@
 """Work ahead and behind in threads: in order, bounded, errors where they belong, and no thread left."""
 
+import os
 import threading
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from streaming import overlap
 from streaming.overlap import ahead, behind
@@ -180,3 +182,33 @@ def test_an_error_of_the_block_drops_what_waits(monkeypatch: pytest.MonkeyPatch)
         give(2)
         raise KeyboardInterrupt
     assert work.done == [0]
+
+
+@pytest.mark.parametrize(("cores", "threads", "each"), [(1, 1, 1), (2, 2, 1), (4, 4, 2), (8, 3, 1), (8, 1, 1)])
+def test_stages_share_the_threads_where_there_is_more_than_one_core(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, each: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert overlap.may_overlap() == (cores > 1)
+    assert overlap.stage_threads() == each
+
+
+def test_on_one_core_torch_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may be held to one core and count more: nothing overlaps there, so nothing is shared."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert (overlap.may_overlap(), overlap.stage_threads()) == (False, 4)
+
+
+def test_threads_that_begin_meanwhile_compute_with_as_many() -> None:
+    before, seen = torch.get_num_threads(), []
+    with pytest.raises(KeyError), overlap.computing_with(before + 2):
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        seen.append(torch.get_num_threads())
+        raise KeyError
+    assert seen == [before + 2] * 2
+    assert torch.get_num_threads() == before

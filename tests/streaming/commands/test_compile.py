@@ -10,7 +10,7 @@ import torch
 
 from engine.editing.profile import SpeakerProfile
 from engine.errors import BackendError
-from streaming import engines
+from streaming import engines, overlap
 from streaming.commands import compile as command
 from streaming.engines import LocalEngine
 from tests.streaming.fakes import FakeEngine, livedub
@@ -76,15 +76,16 @@ def own(monkeypatch: pytest.MonkeyPatch) -> tuple[SpeakerProfile, list[tuple[int
 def test_packages_are_made_for_dub_and_for_serve(
     own: tuple[SpeakerProfile, list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which computes with one thread less; the number that was set before is set again."""
+    """Whose stages compute with half of the threads, and with one less; the number set before is set again."""
     profile, asked = own
     set_to = [4]
+    monkeypatch.setattr(overlap, "may_overlap", lambda: True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: set_to[-1])
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
     made = LocalEngine().compile(profile, 2, lambda *_: None)
-    assert asked == [(4, 2), (3, 2)] and set_to[-1] == 4
-    assert made == {"4": {"backend": "aoti"}, "3": {"backend": "aoti"}}
-    set_to.append(1)
+    assert asked == [(3, 2), (2, 2)] and set_to[-1] == 4
+    assert made == {"3": {"backend": "aoti"}, "2": {"backend": "aoti"}}
+    set_to.append(2)
     asked.clear()
     LocalEngine().compile(profile, 1, lambda *_: None)
     assert asked == [(1, 1)]
