@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from engine.editing.features import FeatureModel
-from engine.errors import ProfileError
+from engine.editing.features import MOUTH_COUNT, FeatureModel
+from engine.errors import ProfileError, ShapeError
 from engine.files import write_atomically
 from engine.generators.protocol import Region
 
@@ -71,14 +71,14 @@ class SpeakerProfile:
         """Inner-lip opening of the resting mouth as the tracker reads it, IOD."""
         return float(abs(self.rest_head[66, 1] - self.rest_head[62, 1]))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the profile; the file appears only when it is whole.
 
         Raises:
             MediaError: the file cannot be written.
         """
         tensors = {f"features.{name}": value for name, value in self.features.tensors().items()}
-        tensors |= {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _ARRAYS}
+        tensors |= {name: torch.from_numpy(np.array(getattr(self, name), order="C")) for name in _ARRAYS}
         tensors |= {"base": self.base.contiguous(), "slopes": self.slopes.to(torch.float16).contiguous()}
         tensors["preview"] = torch.from_numpy(self.preview.copy())
         tensors |= {f"weights.{name}": value.contiguous() for name, value in self.weights.items()}
@@ -93,15 +93,16 @@ class SpeakerProfile:
             "grain": repr(self.grain),
             "notes": json.dumps(dict(self.notes)),
         }
-        write_atomically(path, save(tensors, header))
+        write_atomically(Path(path), save(tensors, header))
 
     @classmethod
-    def load(cls, path: Path) -> "SpeakerProfile":
+    def load(cls, path: Path | str) -> "SpeakerProfile":
         """Read a profile.
 
         Raises:
             ProfileError: no such file, not a profile, damaged, or of another version.
         """
+        path = Path(path)
         if not path.is_file():
             raise ProfileError(f"{path}: no such file. Make a profile with `livedub enroll VIDEO -o {path.name}`.")
         try:
@@ -127,7 +128,7 @@ class SpeakerProfile:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
         arrays = {name: tensors[name].numpy() for name in _ARRAYS}
-        return cls(
+        found = cls(
             generator=header["generator"],
             quality=header["quality"],
             region=Region(*json.loads(header["region"])),
@@ -138,9 +139,41 @@ class SpeakerProfile:
             grain=float(header["grain"]),
             weights=part("weights."),
             preview=tensors["preview"].numpy(),
-            notes=json.loads(header["notes"]),
+            notes=dict(json.loads(header["notes"])),
             **arrays,
         )
+        found._require_whole()
+        return found
+
+    def _require_whole(self) -> None:
+        """Refuse parts that do not belong together and values that are no numbers: they would end a dub in its middle.
+
+        Raises:
+            ShapeError: which part, its shape and the one that is expected.
+        """
+        model, each = self.features, (MOUTH_COUNT,)
+        expected = {
+            "base": (*self.base.shape[:1], *self.base.shape[-1:]), "slopes": (model.count + each[0], *self.base.shape),
+            "rest_head": (68, 3), "mouth_low": each, "mouth_high": each, "mouth_mean": each, "response_at_zero": each,
+            "mouth_covariance": 2 * each, "response": 2 * each, "preview": (*self.preview.shape[:2], 3),
+        }  # fmt: skip
+        shapes = {name: (tuple(getattr(self, name).shape), wanted) for name, wanted in expected.items()}
+        shapes |= {name: (getattr(model, name).shape, (model.count,)) for name in ("low", "high")}
+        shapes["angle_mean"] = model.angle_mean.shape, (3,)
+        shapes["still_basis"] = model.still_basis.shape[1:], model.still_mean.shape
+        shapes["small_basis"] = model.small_basis.shape[1:], model.small_mean.shape
+        for name, (shape, wanted) in shapes.items():
+            if shape != wanted:
+                raise ShapeError(f"{name} is {shape}, expected {wanted}")
+        numbers = {**model.tensors(), **self.weights, "base": self.base, "slopes": self.slopes}
+        numbers |= {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
+        numbers |= {name: torch.tensor(getattr(self, name)) for name in ("grain", "sharpening")}
+        for name, values in numbers.items():
+            if not bool(torch.isfinite(values).all()):
+                raise ShapeError(f"{name} holds values that are no numbers, expected finite ones")
+        region = self.region
+        if min(region.top, region.left) < 0 or min(region.height, region.width) < 1:
+            raise ShapeError(f"region is {region}, expected one within the picture")
 
 
 def profile_fields() -> tuple[str, ...]:

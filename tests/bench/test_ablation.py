@@ -121,7 +121,6 @@ def painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, perceptual: Percept
         container.mux(stream.encode(None))
     (tmp_path / "profiles").mkdir()
     profile = painted_profile(0.7 * np.eye(8))
-    profile = replace(profile, response_at_zero=profile.response_at_zero.copy())
     profile.save(tmp_path / "profiles" / "painted.safetensors")
     ready = ReadyGenerator("painted", painted_generator(), plain_statistics(), (None, None))  # type: ignore[arg-type]
     networks = dubber_module._Networks(ready, perceptual, ScriptedMesh())

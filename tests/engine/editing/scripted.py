@@ -219,7 +219,7 @@ def painted_profile(gain: NDArray[np.float64] | None = None) -> SpeakerProfile:
         generator=generator_hash(generator), quality="painted", region=REGION,
         base=torch.zeros(generator.rows, WIDTH), slopes=slopes, features=model, rest_head=neutral,
         mouth_low=mean - 1.0, mouth_high=mean + 6.0, response=np.eye(MOUTH_COUNT), response_at_zero=mean,
-        mouth_mean=mean, mouth_covariance=9.0 * np.eye(MOUTH_COUNT), grain=0.0, sharpening=0.0, weights={},
+        mouth_mean=mean.copy(), mouth_covariance=9.0 * np.eye(MOUTH_COUNT), grain=0.0, sharpening=0.0, weights={},
         preview=np.zeros((1, 1, 3), np.uint8), notes={},
     )  # fmt: skip
 

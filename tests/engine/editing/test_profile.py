@@ -1,14 +1,17 @@
 """Profiles: saved, read, refused when damaged; the renderer that they make."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from engine.editing import rendering
+from engine.editing.features import FeatureModel
 from engine.editing.profile import SpeakerProfile, profile_fields
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.tuning import tuned_parameters
@@ -38,6 +41,75 @@ def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     """The message names the command."""
     with pytest.raises(ProfileError, match="livedub enroll"):
         SpeakerProfile.load(tmp_path / "none.safetensors")
+
+
+def test_a_place_may_be_told_as_text(profile: SpeakerProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As README does; what shares memory with something else is written all the same."""
+    monkeypatch.chdir(tmp_path)
+    replace(profile, response_at_zero=profile.mouth_mean).save("ann.safetensors")
+    assert np.array_equal(SpeakerProfile.load("ann.safetensors").response_at_zero, profile.mouth_mean)
+    with pytest.raises(ProfileError, match="none.safetensors: no such file. Make a profile with `livedub enroll VIDEO"):
+        SpeakerProfile.load("none.safetensors")
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def rewritten(saved: Path, tensors: Callable[[Tensors], Tensors], **header: str) -> Path:
+    """The file with other tensors or words in its header."""
+    with safe_open(saved, "pt") as file:
+        notes, parts = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    save_file(tensors(parts), saved, {**notes, **header})
+    return saved
+
+
+PARTS = (
+    "base", "slopes", "rest_head", "mouth_low", "mouth_high", "mouth_mean", "mouth_covariance", "response",
+    "response_at_zero", "preview", *(f"features.{name}" for name in FeatureModel._names()),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_that_is_missing_or_of_another_size_is_refused(saved: Path, name: str) -> None:
+    """By name, when the profile is read; not by a crash in the middle of a dub."""
+    short = name.removeprefix("features.")
+    whole = saved.read_bytes()
+    with pytest.raises(ProfileError, match=rf"the profile is damaged \('{short}'\)\. Enrol the speaker again"):
+        SpeakerProfile.load(rewritten(saved, lambda parts: {key: parts[key] for key in parts if key != name}))
+    for change in (lambda x: x[..., :-1], lambda x: x[None], lambda x: x.flatten()[:1]):
+        saved.write_bytes(whole)
+        with pytest.raises(ProfileError, match=r"the profile is damaged \(.* is \(.*\), expected \(.*\)\)\. Enrol"):
+            SpeakerProfile.load(rewritten(saved, lambda parts, c=change: {**parts, name: c(parts[name]).contiguous()}))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "preview"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_value_that_is_no_number_is_refused(saved: Path, name: str, value: float) -> None:
+    def spoilt(parts: Tensors) -> Tensors:
+        parts[name].view(-1)[-1] = value
+        return parts
+
+    with pytest.raises(ProfileError, match=f"{name.removeprefix('features.')} holds values that are no numbers"):
+        SpeakerProfile.load(rewritten(saved, spoilt))
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [
+        ("region", ["", "x", "[1,2]", "{}", "[-4,0,64,64]", "[0,-4,64,64]", "[0,0,0,64]", "[0,0,64,-1]"]),
+        ("sharpening", ["", "much", "nan", "inf"]),
+        ("grain", ["", "[1]", "nan", "-inf"]),
+        ("notes", ["", "x", "[1,2]", "3"]),
+        ("kind", ["", "weights"]),
+        ("version", ["", "0", "2", "1.0"]),
+    ],
+)
+def test_words_in_the_header_that_cannot_be_are_refused(saved: Path, word: str, values: list[str]) -> None:
+    whole = saved.read_bytes()
+    for value in values:
+        saved.write_bytes(whole)
+        with pytest.raises(ProfileError, match="Enrol the speaker again"):
+            SpeakerProfile.load(rewritten(saved, lambda parts: parts, **{word: value}))
 
 
 def test_rest_opening_is_the_gap_between_the_inner_lips(profile: SpeakerProfile) -> None:
@@ -77,8 +149,6 @@ def test_tuned_weights_reach_the_picture_and_leave_the_generator(
     profile: SpeakerProfile, small: MobileStyleGAN
 ) -> None:
     """A profile's weight changes act in its renderer alone."""
-    from dataclasses import replace
-
     before = {name: value.clone() for name, value in tuned_parameters(small).items()}
     tuned = replace(profile, weights={"out_bias": torch.full((12,), 0.5, dtype=torch.float16)})
     features, mouth = torch.zeros(profile.features.count), profile.mouth_mean
