@@ -65,7 +65,8 @@ class LiveDubSession:
         self._around = around
         self._pipeline: LivePipeline | None = None
         self._dub: LiveDub | None = None
-        self._faces: KnownFaces | None = None
+        self.faces: KnownFaces | None = None
+        """What is known of a recording's faces; None: it is not one, or each is looked for when it is edited."""
         self._first: asyncio.Future[VideoFrame] = asyncio.get_running_loop().create_future()
         self._hubs: dict[tuple[CodecName, View], PictureHub] = {}
         self._sound_hub: SoundHub | None = None
@@ -94,7 +95,7 @@ class LiveDubSession:
         if source.kind in ("presenter", "file"):
             info = await probe_recording(source, self._media)
             if self.config.looks_ahead:
-                self._faces = self._around.known.of(info)
+                self.faces = self._around.known.of(info)
             self._tasks.begin("source", self._play(info))
         elif source.kind in ("url", "camera"):
             opener = camera_opener() if source.kind == "camera" else FfmpegStream
@@ -303,7 +304,7 @@ class LiveDubSession:
             "encoder_kbps": {f"{codec} {view}": hub.rate // 1000 for (codec, view), hub in self._hubs.items()},
             "turn": self.turn,
             "links": [viewer.as_dict() for viewer in self.viewers.values()],
-            "faces_known": None if self._faces is None else [len(self._faces), len(self._faces.info.ticks)],
+            "faces_known": None if self.faces is None else [len(self.faces), len(self.faces.info.ticks)],
             "enrolment": None if self.enrolment is None else self.enrolment.as_dict(),
             "network": None if self._network is None else dict(vars(self._network)),
             "voice_network": None if self._voices.network is None else dict(vars(self._voices.network)),
@@ -378,8 +379,8 @@ class LiveDubSession:
         if self._pipeline is None:
             await self._begin(fitting_delay_ms(dub.look_ahead_ns / MS, cost), cost)
         self.pipeline.expect(dub, cost)
-        if self._faces is not None and isinstance(dub.session, Looking):
-            self._tasks.begin("look", self._look(self._faces))
+        if self.faces is not None and isinstance(dub.session, Looking):
+            self._tasks.begin("look", self._look(self.faces))
         self.state, self.loading = "running", None
         if self.enrolment is None:
             self.pipeline.use(dub, resized=self._resized)
@@ -434,7 +435,7 @@ class LiveDubSession:
     async def _open(self, fade_ms: float = 0.0) -> LiveDub:
         config, engine = self.config, self._around.engine
         opened = await self._around.compute.run(lambda: engine.live(engine.load(config.profile), config.effort))
-        self._dub = LiveDub(opened.session, opened.look_ahead_ms, fade_ms, self._faces)
+        self._dub = LiveDub(opened.session, opened.look_ahead_ms, fade_ms, self.faces)
         if self.config.emotion is not None:
             await self.set_emotion(self.config.emotion, self.config.intensity)
         return self._dub
