@@ -4,7 +4,7 @@ import copy
 import functools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine import weights
 from engine.editing.compiled import SessionBackends
-from engine.editing.editor import EditState, FrameEditor, landmark_weight
+from engine.editing.editor import EditState, FrameEditor, Predicted, landmark_weight
 from engine.editing.enrolment import EnrolConfig, EnrolParts, enroll_speaker
 from engine.editing.keeping import Kept
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
@@ -180,12 +180,28 @@ class ReadySpeaker:
                 raise BadInputError(f"the speaker was made ready with {name} {made}; got {asked}. Make it ready anew.")
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A picture whose edit is to be laid over it."""
+
+    looked: Looked
+    """The picture and its face."""
+    predicted: Predicted
+    """The edit so far."""
+    effort: int
+    """Optimisation steps spent."""
+    speaking: float
+    """0...1: voice activity of the dubbing speech."""
+    stages_ms: Mapping[str, float]
+    """Time of each stage before the edit in ms."""
+
+
 class Dubber:
     """Edits one video so that its speaker follows one speech.
 
     Push speech and pictures in any interleaving, both in order; `ready` gives each picture once, in order, as soon as
     the speech that it needs (its own time plus the look-ahead) is there. Keep one per stream; not for several threads,
-    except that `look` may go ahead in a thread of its own.
+    except that `look` may go ahead and `finish` follow, each in a thread of its own.
 
     Args:
         profile: the enrolled speaker; made ready, where sessions must begin at once.
@@ -317,18 +333,35 @@ class Dubber:
 
     def ready(self) -> list[EditedFrame]:
         """Edit and give the pictures whose speech is there."""
-        done = []
+        return [self.finish(begun) for begun in self.started()]
+
+    def started(self) -> Iterator["EditedFrame | Started"]:
+        """The pictures whose speech is there, each with its edit predicted, for `finish`: `ready` in two parts."""
         while self._waiting and (self._audio_ended or self._speech.ready_until_s >= self._first_s()):
             item = self._waiting.popleft()
-            done.append(self._process(item if isinstance(item, Looked) else self.look(item)))
-        return done
+            yield self._start(item if isinstance(item, Looked) else self.look(item))
+
+    def finish(self, begun: "EditedFrame | Started") -> EditedFrame:
+        """Lay the edit over a picture that was started: in order, each once, in one thread, which may be another."""
+        if isinstance(begun, EditedFrame):
+            return begun
+        frame, face, times = begun.looked.frame, begun.looked.result.face, dict(begun.stages_ms)
+        assert face is not None  # only pictures with a face are started
+        edit = self._editor.composite(begun.predicted)
+        times.update(edit.stages_ms)
+        with stopwatch(times, "blend"):
+            finished = edit.patch.into(frame)
+        return EditedFrame(
+            finished, frame, True, "edited", begun.effort, edit.target, _flat(face), edit.patch.mask,
+            (edit.patch.top, edit.patch.left), begun.speaking, times,
+        )  # fmt: skip
 
     def _first_s(self) -> float:
         """Time of the picture that has waited longest."""
         item = self._waiting[0]
         return item.frame.seconds if isinstance(item, Looked) else item.seconds
 
-    def _process(self, looked: Looked) -> EditedFrame:
+    def _start(self, looked: Looked) -> EditedFrame | Started:
         frame, rgb, result, times = looked.frame, looked.rgb, looked.result, dict(looked.stages_ms)
         with stopwatch(times, "speech"):
             mouth = self._speech.at(frame.seconds)
@@ -338,14 +371,8 @@ class Dubber:
             return self._untouched(frame, result, mouth.speaking, times)
         strength = self._fade(frame.seconds, result)
         self._backends.prepare(self._effort)
-        edit = self._editor.edit(rgb, result.face, mouth.displacement, strength, self._effort, self._state)
-        times.update(edit.stages_ms)
-        with stopwatch(times, "blend"):
-            finished = edit.patch.into(frame)
-        return EditedFrame(
-            finished, frame, True, "edited", self._effort, edit.target, _flat(result.face), edit.patch.mask,
-            (edit.patch.top, edit.patch.left), mouth.speaking, times,
-        )  # fmt: skip
+        predicted = self._editor.predict(rgb, result.face, mouth.displacement, strength, self._effort, self._state)
+        return Started(looked, predicted, self._effort, mouth.speaking, times)
 
     def _untouched(
         self, frame: VideoFrame, result: TrackResult, speaking: float, times: Mapping[str, float]

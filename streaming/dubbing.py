@@ -60,6 +60,17 @@ class Looking(Protocol):
         """Take the next picture, already looked at."""
 
 
+@runtime_checkable
+class Parted(Protocol):
+    """A session whose edits can be laid over their pictures in another thread."""
+
+    def started(self) -> Iterator[Any]:
+        """`ready`, but for what `finish` does."""
+
+    def finish(self, begun: Any) -> EditedFrameLike:
+        """Finish a picture of `started`; in order, each once."""
+
+
 @dataclass
 class Tally:
     """What became of the pictures of one dub."""
@@ -109,8 +120,8 @@ def dub_to_file(
 ) -> Tally:
     """Run a whole video through a session and write it with its new sound; the file appears only when all is done.
 
-    Decoding, looking for the face, editing and encoding go on at the same time, each in order, editing in the thread
-    that calls; an error in any of them ends all.
+    Decoding, looking for the face, predicting the edit, laying it over the picture and encoding go on at the same time,
+    each in order, prediction in the thread that calls; an error in any of them ends all.
 
     Args:
         session: what edits.
@@ -129,21 +140,44 @@ def dub_to_file(
     with mp4_writer(out, timeline.info, sound.fitted(timeline.seconds), sound.rate) as writer, ExitStack() as stack:
         write = stack.enter_context(behind(writer.write, "livedub-encode")) if overlap else writer.write
 
-        def drain() -> None:
-            """Hand on what is finished."""
-            for edited in session.ready():
-                if watch is not None:
-                    watch(edited)
-                write(edited.frame)
-                tally.add(edited)
-                report("editing", tally.frames, total)
+        def put(edited: EditedFrameLike) -> None:
+            """Hand on a finished picture."""
+            if watch is not None:
+                watch(edited)
+            write(edited.frame)
+            tally.add(edited)
+            report("editing", tally.frames, total)
 
+        drain = _draining(session, put, overlap, stack)
         report("editing", 0, total)
         for _ in _pushed(session, timeline, overlap, stack):
             drain()
         session.end_video()
         drain()
     return tally
+
+
+def _draining(
+    session: Session, put: Callable[[EditedFrameLike], None], overlap: bool, stack: ExitStack
+) -> Callable[[], None]:
+    """What hands on the pictures that are ready; where the session allows it, they are finished in a thread."""
+    if not overlap or not isinstance(session, Parted):
+
+        def drain() -> None:
+            """Edit what is ready."""
+            for edited in session.ready():
+                put(edited)
+
+        return drain
+    parted = session
+    give = stack.enter_context(behind(lambda begun: put(parted.finish(begun)), "livedub-composite"))
+
+    def start() -> None:
+        """Begin the edit of what is ready."""
+        for begun in parted.started():
+            give(begun)
+
+    return start
 
 
 def _pushed(session: Session, timeline: Timeline, overlap: bool, stack: ExitStack) -> Iterator[None]:

@@ -40,8 +40,16 @@ _CORRECTIONS: Final = 2
 
 
 @dataclass
+class Shot:
+    """What composites carry from frame to frame of one uncut shot."""
+
+    texture: Texture | None = None
+    """The skin's own texture; None before the first frame."""
+
+
+@dataclass
 class EditState:
-    """What is carried from frame to frame of one uncut shot."""
+    """What is carried from frame to frame of one uncut shot; predictions and composites keep theirs apart."""
 
     offset: Tensor | None = None
     """[R,K] W+ offset of the last frame."""
@@ -49,8 +57,8 @@ class EditState:
     """[8] running correction of the asked-for mouth numbers."""
     detail: Detail | None = None
     """How the region is sharpened now; None before the first frame."""
-    texture: Texture | None = None
-    """The skin's own texture; None before the first frame of a shot."""
+    shot: Shot = field(default_factory=Shot)
+    """What composites of this shot carry."""
     recoveries: int = 0
     """How often a W+ search fell back to its best offset."""
 
@@ -58,7 +66,7 @@ class EditState:
         """Forget the shot: after a cut or a lost face."""
         self.offset = None
         self.drift = np.zeros(8)
-        self.texture = None
+        self.shot = Shot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,34 @@ class Edit:
     """[68,2] px of the frame: where the landmarks should be."""
     stages_ms: dict[str, float]
     """Time of each stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One frame's edit before it is laid over the frame."""
+
+    rgb: NDArray[np.uint8]
+    """[H,W,3] the frame."""
+    seen: Observation
+    """What it shows."""
+    target: NDArray[np.float64]
+    """[68,2] px of the frame: where the landmarks should be."""
+    aim: NDArray[np.float64]
+    """[68,2] the same in crop px."""
+    mask: Tensor
+    """[1,1,h,w] what the edit may replace."""
+    source: Tensor
+    """[1,3,h,w] the frame's own region, -1...1."""
+    picture: Tensor
+    """[1,3,h,w] the rendered one."""
+    strength: float
+    """0...1, cross-fade of the edit with the frame."""
+    state: EditState
+    """Carried from frame to frame."""
+    shot: Shot
+    """Of the frame's shot."""
+    stages_ms: dict[str, float]
+    """Time of each stage so far."""
 
 
 def held_share(wanted: float, room: float) -> float:
@@ -160,6 +196,18 @@ class FrameEditor:
             effort: 0: predicted; 1: corrected by the mouth's measured error; n: n - 1 W+ steps after that.
             state: carried from frame to frame.
         """
+        return self.composite(self.predict(rgb, face, displacement, strength, effort, state))
+
+    def predict(
+        self,
+        rgb: NDArray[np.uint8],
+        face: TrackedFace,
+        displacement: NDArray[np.float32],
+        strength: float,
+        effort: int,
+        state: EditState,
+    ) -> Predicted:
+        """The first part of `edit`, with its arguments: the wanted picture of the region."""
         times: dict[str, float] = {}
         region = self.profile.region
         with stopwatch(times, "observe"):
@@ -194,16 +242,24 @@ class FrameEditor:
                     seen.pose.iod_px, source, 4 * mask * (1 - mask),
                 )  # fmt: skip
                 picture = self._refined(problem, meter, picture, effort - 1, state)
+        return Predicted(rgb, seen, target, aim, mask, source, picture, strength, state, state.shot, times)
+
+    def composite(self, done: Predicted) -> Edit:
+        """The second part of `edit`: what is laid over the frame.
+
+        In order, each once; may run in another thread than `predict`, which goes ahead to later frames.
+        """
+        region, state, source, times = self.profile.region, done.state, done.source, dict(done.stages_ms)
         with stopwatch(times, "composite"), torch.no_grad():
             detail = state.detail or Detail(self.profile.sharpening, self.profile.grain)
-            picture = sharpen(match_colour(picture, source, mask), detail.share)
-            state.texture = Texture.following(state.texture, source, seen.points, aim, region)
-            picture = state.texture.onto(picture, source, skin(aim, region))
-            height, width = rgb.shape[:2]
-            patch = to_frame(picture, mask * strength, seen, region, (height, width))
-            detail.follow(*compare_detail(patch, rgb))
+            picture = sharpen(match_colour(done.picture, source, done.mask), detail.share)
+            texture = Texture.following(done.shot.texture, source, done.seen.points, done.aim, region)
+            picture, done.shot.texture = texture.onto(picture, source, skin(done.aim, region)), texture
+            height, width = done.rgb.shape[:2]
+            patch = to_frame(picture, done.mask * done.strength, done.seen, region, (height, width))
+            detail.follow(*compare_detail(patch, done.rgb))
             patch, state.detail = add_grain(patch, detail.grain), detail
-        return Edit(patch, target.astype(np.float32), times)
+        return Edit(patch, done.target.astype(np.float32), times)
 
     def _refined(
         self, problem: RefineProblem, meter: MouthMeter, predicted: Tensor, steps: int, state: EditState

@@ -92,8 +92,9 @@ class RecordingEditor:
     def __init__(self) -> None:
         """Nothing asked yet."""
         self.asked: list[tuple[float, float, bool]] = []
+        self.composited: list[float] = []
 
-    def edit(
+    def predict(
         self,
         rgb: NDArray[np.uint8],
         face: TrackedFace,
@@ -101,12 +102,17 @@ class RecordingEditor:
         strength: float,
         effort: int,
         state: EditState,
-    ) -> Edit:
+    ) -> tuple[float, float]:
         """Note time, strength and whether the state is fresh."""
         fresh = not state.drift.any()
         self.asked.append((float(displacement[0, 0]), strength, fresh))
         state.drift = np.ones(8)
-        patch = Patch(np.full((1, 1, 3), 255, np.float32), np.full((1, 1), strength, np.float32), 0, 0)
+        return float(displacement[0, 0]), strength
+
+    def composite(self, done: tuple[float, float]) -> Edit:
+        """Note the time."""
+        self.composited.append(done[0])
+        patch = Patch(np.full((1, 1, 3), 255, np.float32), np.full((1, 1), done[1], np.float32), 0, 0)
         return Edit(patch, np.zeros((68, 2), np.float32), {"render": 1.0})
 
 
@@ -500,3 +506,27 @@ def test_a_face_that_is_known_is_not_looked_for_again(session: Session) -> None:
         told.push_looked(again)
     assert [item.edited for item in told.ready()] == [item.edited for item in tracked.ready()] == [True, True]
     assert one.asked == other.asked
+
+
+@pytest.mark.unit
+def test_pictures_started_ahead_are_finished_as_others(session: Session) -> None:
+    """Untouched ones come through `finish` as they are; what a picture was started with is what it tells."""
+    script: list[tuple[Reason, bool, float]] = [("ok", True, 0.0), ("no_face", False, 0.0), ("ok", False, 0.0)]
+    alone, _ = session(script)
+    apart, editor = session(script)
+    for dubber in (alone, apart):
+        for index in range(3):
+            dubber.push_video(frame(index))
+        dubber.end_audio()
+    begun = list(apart.started())
+    apart.effort = 4
+    assert editor.composited == [] and len(editor.asked) == 2
+    found, wanted = [apart.finish(each) for each in begun], alone.ready()
+    assert editor.composited == pytest.approx([0.0, 2 / RATE])
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.edited, one.reason, one.effort, one.source.pts) == (
+            other.edited, other.reason, other.effort, other.source.pts,
+        )  # fmt: skip
+        assert all(np.array_equal(a, b) for a, b in zip(one.frame.planes, other.frame.planes, strict=True))
+        assert set(one.stages_ms) == set(other.stages_ms)
+    assert list(apart.started()) == []

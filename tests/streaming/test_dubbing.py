@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.dubber import Looked
-from engine.errors import MediaError
+from engine.errors import MediaError, ShapeError
 from engine.media import VideoFrame
 from engine.tracking.tracker import TrackResult
 from streaming.dubbing import Looking, Tally, dub_to_file
@@ -44,6 +44,23 @@ class LookingSession(FakeSession):
         self.push_video(looked.frame)
 
 
+class PartedSession(LookingSession):
+    """A session whose edits are finished apart from their begin; notes in which thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finished: list[tuple[int, str]] = []
+
+    def started(self) -> Iterator[FakeEdit]:
+        """What is ready."""
+        yield from self.ready()
+
+    def finish(self, begun: FakeEdit) -> FakeEdit:
+        """The same."""
+        self.finished.append((begun.frame.pts, threading.current_thread().name))
+        return begun
+
+
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
@@ -75,7 +92,7 @@ def test_only_sessions_that_look_are_asked_to() -> None:
     assert not isinstance(FakeSession({}, 1, None), Looking)
 
 
-@pytest.mark.parametrize("kind", [LookingSession, lambda: FakeSession({5: "no_face"}, 1, None)])
+@pytest.mark.parametrize("kind", [LookingSession, PartedSession, lambda: FakeSession({5: "no_face"}, 1, None)])
 def test_the_same_pictures_are_encoded_bit_for_bit(
     dub: Callable[..., Tally], kind: Callable[[], FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +122,31 @@ def test_looking_goes_ahead_in_a_thread_and_editing_stays_in_the_callers(dub: Ca
     assert session.edited == [(pts, here) for pts, _ in session.looked]
     assert [pts for pts, _ in session.looked] == sorted(pts for pts, _ in session.looked)
     assert len(session.looked) == COUNT
+
+
+def test_edits_are_finished_in_order_in_a_thread_and_begun_in_the_callers(dub: Callable[..., Tally]) -> None:
+    session = PartedSession()
+    tally = dub(session)
+    here = threading.current_thread().name
+    assert session.finished == [(pts, "livedub-composite") for pts, _ in session.edited]
+    assert session.edited == [(pts, here) for pts, _ in session.edited]
+    assert len(session.finished) == tally.frames == COUNT
+
+
+def test_without_overlap_nothing_is_finished_apart(dub: Callable[..., Tally]) -> None:
+    session = PartedSession()
+    assert dub(session, False).frames == COUNT
+    assert session.finished == []
+
+
+def test_an_error_of_finishing_ends_the_dub(dub: Callable[..., Tally], tmp_path: Path) -> None:
+    class Broken(PartedSession):
+        def finish(self, begun: FakeEdit) -> FakeEdit:
+            raise ShapeError("no patch")
+
+    with pytest.raises(ShapeError, match="no patch"):
+        dub(Broken())
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["clip.mp4", "speech.wav"]
 
 
 def test_what_watches_sees_each_picture_once_in_order(dub: Callable[..., Tally]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.editing import editor as editor_module
-from engine.editing.editor import Edit, EditState, FrameEditor, held_share
+from engine.editing.editor import Edit, EditState, FrameEditor, Predicted, held_share
 from engine.editing.mouth import MOVED_POINTS, OPENING, mouth_shape
 from engine.editing.observation import mesh_crop, observe
 from engine.editing.perceptual import PerceptualLoss
@@ -345,3 +345,25 @@ def test_a_search_that_fails_is_counted_and_the_frame_is_still_edited(perceptual
         assert bench.state.recoveries == count
         assert np.isfinite(edit.patch.rgb).all()
     assert np.allclose(bench.shown(edit), aimed(bench, WISH), atol=0.3)
+
+
+def test_predictions_may_go_ahead_of_composites(perceptual: PerceptualLoss) -> None:
+    """Across a cut, too: a composite that follows late belongs to its own shot."""
+    wishes = [np.zeros(8), 0.3 * np.eye(8)[OPENING], np.zeros(8), 0.2 * np.eye(8)[OPENING]]
+
+    def begun(bench: Bench, index: int) -> Predicted:
+        """A frame's prediction; the third one is after a cut."""
+        if index == 2:
+            bench.state.reset()
+        rgb = film(np.zeros(8))
+        return bench.editor.predict(rgb, tracked(neutral_head()), displaced(wishes[index]), 1.0, 0, bench.state)
+
+    one, other = Bench(perceptual), Bench(perceptual)
+    wanted = [one.editor.composite(begun(one, index)) for index in range(4)]
+    ahead = [begun(other, index) for index in range(4)]
+    found = [other.editor.composite(each) for each in ahead]
+    for edit, same in zip(found, wanted, strict=True):
+        assert np.array_equal(edit.patch.rgb, same.patch.rgb) and np.array_equal(edit.patch.mask, same.patch.mask)
+        assert set(edit.stages_ms) == {"observe", "render", "composite"}
+    assert ahead[0].shot is ahead[1].shot is not ahead[2].shot
+    assert other.state.shot.texture is not None
