@@ -1,10 +1,12 @@
 """From speech to the mouth: features, voice activity and the audio-to-landmark network.
 
-model = load_speech_model()
-with model.stream() as stream:
-stream.set_emotion("happy", 0.5)           # at any time; blends in; "auto": told from the voice
-stream.push(samples)                       # 16 kHz mono float32, any number of samples
-frame = stream.at(stream.ready_until_s)    # displacement [68, 3] from the rest face, head frame
+::
+
+    model = load_speech_model()
+    with model.stream() as stream:
+        stream.set_emotion("happy", 0.5)           # at any time; blends in; "auto": told from the voice
+        stream.push(samples)                       # 16 kHz mono float32, any number of samples
+        frame = stream.at(stream.ready_until_s)    # displacement [68, 3] from the rest face, head frame
 """
 
 from engine.speech.activity import ActivityConfig
