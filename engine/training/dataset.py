@@ -15,6 +15,7 @@ from engine.speech.emotions import emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
 from engine.speech.whisper import CHUNK, WhisperEncoder
+from engine.training.arrays import read_arrays
 from engine.training.articulation import articulate
 from engine.training.audio import SAMPLE_RATE
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -199,9 +200,11 @@ def build_pool(
             partial = path.with_suffix(".part.npz")
             np.savez(partial, inputs=heard.half().numpy(), controls=wanted[:, : heard.shape[1]].astype(np.float16))
             partial.replace(path)
-        with np.load(path) as archive:
-            inputs.append(archive["inputs"])
-            controls.append(archive["controls"])
+        heard_part, wanted_part = read_arrays(
+            path, ("inputs", "controls"), "a part of a pool", "delete it: it is made again"
+        )
+        inputs.append(heard_part)
+        controls.append(wanted_part)
         if progress is not None:
             progress(f"segments {(part + 1) * at_once}", (part + 1) / parts)
     return Pool(np.concatenate(inputs), np.concatenate(controls))

@@ -18,6 +18,7 @@ from engine.errors import BadInputError, MediaError
 from engine.speech.emotions import EMOTIONS
 from engine.tracking.backends import Tracker
 from engine.tracking.pose import to_head
+from engine.training.arrays import read_arrays
 from engine.training.audio import SAMPLE_RATE, read_audio
 from engine.training.filmed import Film
 
@@ -144,12 +145,9 @@ def preprocess(
 
 def read_track(path: Path) -> FilmTrack:
     """Reads what `preprocess` wrote."""
-    try:
-        with np.load(path) as archive:
-            samples, head = archive["samples"], archive["head"]
-            emotion, level = str(archive["emotion"]), int(archive["level"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInputError(f"{path} is not a preprocessed clip: {error}; preprocess it again") from error
+    names = ("samples", "head", "emotion", "level")
+    samples, head, told, strength = read_arrays(path, names, "a preprocessed clip", "preprocess it again")
+    emotion, level = str(told), int(strength)
     if head.ndim != 3 or head.shape[1:] != (68, 3) or emotion not in EMOTIONS:
         raise BadInputError(f"{path} holds {head.shape} landmarks in emotion {emotion!r}, expected [T, 68, 3]")
     return FilmTrack(samples.astype(np.float32) / 32767.0, head, emotion, level)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from engine.speech.emotions import EMOTIONS, emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
 from engine.speech.whisper import CHUNK, WhisperEncoder
+from engine.training.arrays import read_arrays
 from engine.training.articulation import articulate
 from engine.training.audio import SAMPLE_RATE
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -116,7 +118,7 @@ def build_pairs(
     `chunks` are the encoder's chunks, by turns from part to part.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    loaded: list[tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float32]]] = []
+    loaded: list[list[NDArray[Any]]] = []
     parts = -(-segments // _AT_ONCE)
     for part in range(parts):
         path = folder / f"pairs-{part:04d}.npz"
@@ -130,8 +132,8 @@ def build_pairs(
             controls = wanted[:, : heard.shape[1]].astype(np.float16)
             np.savez(partial, inputs=heard.half().numpy(), controls=controls, shares=shares)
             partial.replace(path)
-        with np.load(path) as archive:
-            loaded.append((archive["inputs"], archive["controls"], archive["shares"]))
+        names = ("inputs", "controls", "shares")
+        loaded.append(read_arrays(path, names, "a part of a pool", "delete it: it is made again"))
         if progress is not None:
             progress(f"pairs {(part + 1) * _AT_ONCE // 2}", (part + 1) / parts)
     inputs, controls, shares = (np.concatenate(part) for part in zip(*loaded, strict=True))
