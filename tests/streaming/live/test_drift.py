@@ -71,7 +71,7 @@ def hold_together(camera_ppm: float, microphone_ppm: float, seconds: int) -> Non
             for window in range(1, seconds // WINDOW_S + 1):
                 await pipeline.time.sleep_until(window * WINDOW_S * NS)
                 assert notes.delays_ms() == {500 - LEAD_MS}
-                assert 20 < voice.held_ms < 100
+                assert 10 < voice.held_ms < 100
                 offsets.append(offset_ms(notes))
         await pipeline.aclose()
         assert max(abs(offset) for offset in offsets) <= 20
