@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from engine.errors import BackendError, BadInputError
 from engine.training.espeak import EspeakVoice
 from engine.training.recordings import HibariVoice, RecordedVoice
 from engine.training.running import Progress
+from engine.training.timing import lateness
+from engine.training.transcripts import Transcripts
 from engine.training.voices import SILENCE, FestivalVoice, FliteVoice, Phone, Utterance, Voice
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,18 @@ _RECORDED = {
     "human-fr-armelle": ("fr", "gsm"),
 }
 """Recorded speakers: name -> folder and kind of Debian's asterisk-core-sounds-* and asterisk-prompt-* packages."""
+_TRANSCRIBED = {
+    "human-en-allison": "en-us",
+    "human-es-allison": "es-419",
+    "human-fr-june": "fr",
+    "human-it-carlo": "it",
+    "human-ru-ivrvoice": "ru",
+}
+"""Speakers whose words stand in the package asterisk-core-sounds-LANGUAGE: name -> voice of espeak-ng."""
+_WORDS = Path("/usr/share/doc")
+LATEST_S: Final = 0.04
+"""Phones that lie later or earlier than this in their sound, over a voice, are warned about."""
+_TIMED = 40
 
 _FESTIVAL = (
     ("kal_diphone", "en", "iso-8859-1", "arpa"),
@@ -71,8 +86,8 @@ def read_sentences(path: Path | None = None) -> dict[str, tuple[str, ...]]:
     return {language: tuple(map(str, sentences)) for language, sentences in table.items()}
 
 
-def default_voices(prompts: Path = _PROMPTS) -> list[Voice]:
-    """Every voice that the corpus knows of."""
+def default_voices(prompts: Path = _PROMPTS, words: Path = _WORDS) -> list[Voice]:
+    """Every voice that the corpus knows of; `words` holds the documents of the packages with transcripts."""
     sentences = read_sentences()
     voices: list[Voice] = [HibariVoice(sentences["en"], (0.8, 1.0, 1.25))]
     for voice, language, encoding, phones in _FESTIVAL:
@@ -81,8 +96,21 @@ def default_voices(prompts: Path = _PROMPTS) -> list[Voice]:
     voices.extend(FliteVoice(voice, sentences["en"], (0.9, 1.2)) for voice in ("rms", "awb", "slt"))
     voices.extend(EspeakVoice(voice, sentences[voice.split("+")[0]]) for voice in _ESPEAK)
     for name, (folder, kind) in _RECORDED.items():
-        voices.append(RecordedVoice(name, prompts / folder, f"*.{kind}", kind))
+        known = _transcripts(name, words)
+        voices.append(RecordedVoice(name, prompts / folder, f"*.{kind}", kind, transcripts=known))
     return voices
+
+
+def _transcripts(name: str, words: Path) -> Transcripts | None:
+    """What a recorded speaker says; None where that is not known, with a warning where it could be."""
+    if name not in _TRANSCRIBED:
+        return None
+    package = f"asterisk-core-sounds-{name.split('-')[1]}"
+    path = words / package / f"{package.removeprefix('asterisk-')}.txt.gz"
+    if not path.is_file():
+        logger.warning("%s is not there: phones of %s are recognised; install %s for its words", path, name, package)
+        return None
+    return Transcripts(path, _TRANSCRIBED[name])
 
 
 def tidy(utterance: Utterance) -> tuple[Phone, ...]:
@@ -161,6 +189,9 @@ def build_corpus(folder: Path, voices: Sequence[Voice] | None = None, progress: 
                 missing.append(voice.name)
                 continue
             if utterances:
+                late = lateness((each.samples, each.phones) for each in utterances[:_TIMED])
+                if abs(late) > LATEST_S:
+                    logger.warning("phones of voice %s lie %.0f ms late in its sound", voice.name, 1000 * late)
                 write_voice(path, utterances)
             else:
                 missing.append(voice.name)

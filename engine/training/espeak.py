@@ -4,6 +4,7 @@ import ctypes
 import ctypes.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from engine.errors import BackendError
 from engine.training.audio import SAMPLE_RATE
 from engine.training.voices import SILENCE, Phone, Utterance
+
+LATE_S: Final = 0.016
+"""How late the library reports its phonemes: the median over vowels, stops and nasals, which are heard earlier."""
 
 _RETRIEVAL = 1
 _PHONEME_EVENTS_IPA = 0x0001 | 0x0002
@@ -118,9 +122,9 @@ class EspeakVoice:
             length = len(raw) / library.rate
             grid = np.arange(int(length * SAMPLE_RATE)) / SAMPLE_RATE
             samples = np.interp(grid, np.arange(len(raw)) / library.rate, raw).astype(np.float32)
-            times = [time for time, _ in events] + [length]
+            times = [max(0.0, time - LATE_S) for time, _ in events] + [length]
             phones = tuple(
                 Phone(SILENCE if name.startswith("_") else name, start, max(start, end))
-                for (start, name), end in zip(events, times[1:], strict=True)
+                for (_, name), start, end in zip(events, times, times[1:], strict=False)
             )
             yield Utterance(samples, phones)

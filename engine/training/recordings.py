@@ -1,7 +1,8 @@
-"""Recorded human speech whose phones are found by a recogniser, and a neural voice with exact phone times.
+"""Recorded human speech, and a neural voice that tells its phone times.
 
-The recogniser's phone starts were compared with the neural voice's exact ones: median difference 0 ms, 10th and 90th
-percentile -20 and +20 ms (225 consonants).
+Phones of recordings come from their transcripts where those are known and fit (transcripts.py), else from a recogniser.
+Recogniser and neural voice name times that lie late in the sound (timing.py: vowels against the level, sibilants
+against the upper bands); `RECOGNISED_LATE_S` and `NEURAL_LATE_S` are taken off.
 
 Both are training-time only: the wheels `hama` (phoneme recogniser), `hibari-tts` and `onnx` (extra `train`).
 """
@@ -11,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,15 @@ from numpy.typing import NDArray
 from engine.errors import BackendError, MediaError
 from engine.training.audio import SAMPLE_RATE, read_audio
 from engine.training.dsp import resample
+from engine.training.transcripts import Transcripts
 from engine.training.voices import SILENCE, Phone, Utterance
 
 logger = logging.getLogger(__name__)
+
+RECOGNISED_LATE_S: Final = 0.075
+"""How late the recogniser's times lie: 60-80 ms in five speakers."""
+NEURAL_LATE_S: Final = 0.060
+"""How late the neural voice's own times lie in its sound."""
 
 _FRAME = 160
 _QUIET_DB = 38.0
@@ -82,9 +89,11 @@ class RecordedVoice:
     container: str | None = "g722"
     shortest_s: float = 0.8
     longest_s: float = 40.0
+    transcripts: Transcripts | None = None
+    """What is said; None, or words that do not fit: the recogniser's phones."""
 
     def utterances(self) -> Iterator[Utterance]:
-        """All recordings that hold at least three recognised phones."""
+        """All recordings that hold at least three phones."""
         if not self.folder.is_dir():
             raise BackendError(f"{self.folder} is not there; install the recordings of {self.name}, or leave them out")
         recogniser = optional_module("hama.asr", "hama").ASRModel()
@@ -97,7 +106,10 @@ class RecordedVoice:
             length = len(samples) / SAMPLE_RATE
             if length < self.shortest_s:
                 continue
-            phones = self._recognise(recogniser, samples)
+            name = path.relative_to(self.folder).with_suffix("").as_posix()
+            phones = self.transcripts.phones(name, samples) if self.transcripts is not None else None
+            if phones is None:
+                phones = self._recognise(recogniser, samples)
             if len(phones) >= 3:
                 yield Utterance(samples, with_pauses(phones, pauses(samples), length))
 
@@ -113,10 +125,10 @@ class RecordedVoice:
                 power = np.convolve(np.square(tail), np.ones(1600, np.float32), mode="same")
                 end = end - len(tail) + int(np.argmin(power))
             result = recogniser.transcribe_waveform(samples[begin:end], SAMPLE_RATE)
-            offset = begin / SAMPLE_RATE
+            offset = begin / SAMPLE_RATE - RECOGNISED_LATE_S
             for span in recogniser.phoneme_spans(result):
                 start, stop = offset + span.start_ms / 1000.0, offset + span.end_ms / 1000.0
-                phones.append(Phone(span.phoneme, start, stop))
+                phones.append(Phone(span.phoneme, max(0.0, start), max(0.0, stop)))
             begin = end
         return phones
 
@@ -147,7 +159,9 @@ class HibariVoice:
                     frames = np.asarray(session.run(["/Clip_output_0"], inputs)[0], np.float64).reshape(-1)
                     wave = np.asarray(voice.from_ids(ids, speed, np.random.default_rng(0)), np.float32)
                     samples = resample(wave, round(len(wave) * 2 / 3))
-                    ends = np.cumsum(frames) / frames.sum() * len(samples) / SAMPLE_RATE
+                    length = len(samples) / SAMPLE_RATE
+                    ends = np.maximum(np.cumsum(frames) / frames.sum() * length - NEURAL_LATE_S, 0.0)
+                    ends[-1] = length
                     yield Utterance(samples, _hibari_phones([names.get(index, "") for index in ids], ends))
 
 

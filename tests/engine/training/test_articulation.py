@@ -1,11 +1,15 @@
 """Targets: labials close, rounding rounds, loudness opens, pauses rest."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from engine.errors import ShapeError
-from engine.speech.controls import CONTROLS
+from engine.speech.controls import CONTROLS, FaceBasis, activations
+from engine.speech.model import SHIPPED
 from engine.training.articulation import articulate, blend, effort_db, speech_level_db
 from engine.training.visemes import UNKNOWN, VISEMES, VOWELS, letters, visemes_of
 from engine.training.voices import SILENCE, Phone
@@ -32,6 +36,38 @@ def test_open_vowels_open_wider_than_close_ones() -> None:
     jaws = {vowel: blend(_word("t", vowel, "t"), 15)[7, JAW] for vowel in "aɛəiu"}
     assert jaws["a"] > jaws["ɛ"] > jaws["ə"] > jaws["i"]
     assert jaws["a"] > 2 * jaws["u"]
+
+
+@cache
+def shipped_basis() -> FaceBasis:
+    """The faces that the shipped weights move."""
+    with safe_open(SHIPPED, framework="np") as archive:
+        return FaceBasis(*(archive.get_tensor(f"basis.{name}") for name in ("rest", "displacement", "expression")))
+
+
+def _gap(symbol: str, basis: FaceBasis) -> float:
+    """How far a held sound opens the inner lips beyond rest, inter-ocular distances."""
+    targets = np.array(VISEMES[symbol].targets(), np.float32)
+    moved = basis.move(activations(targets[None]))[0]
+    return float(moved[66, 1] - moved[62, 1])
+
+
+@pytest.mark.parametrize(
+    ("round_", "plain"),
+    [("ɔ", "a"), ("ɔ", "ɛ"), ("o", "ɛ"), ("ɒ", "ɑ"), ("œ", "ɛ"), ("ø", "e"), ("ʊ", "ɪ"), ("y", "i")],
+)
+def test_round_vowels_open_the_lips_less_than_plain_ones_of_their_height(round_: str, plain: str) -> None:
+    """Funnelled lips come apart by themselves: the jaw must not be as low as without."""
+    basis = shipped_basis()
+    assert 0.0 < _gap(round_, basis) < 0.95 * _gap(plain, basis)
+
+
+def test_lips_are_narrow_but_open_at_teeth_and_apart_elsewhere() -> None:
+    basis = shipped_basis()
+    assert 0.0 < _gap("f", basis) < 0.03
+    assert max(_gap(labial, basis) for labial in "mbp") < 0.0
+    others = [symbol for symbol in VISEMES if VISEMES[symbol].close < 1.0 and symbol not in "fvɱʋɸβ"]
+    assert min(_gap(symbol, basis) for symbol in others) > 0.02
 
 
 def test_rounding_starts_before_the_round_vowel() -> None:

@@ -1,5 +1,7 @@
 """The corpus: voices are written whole, read back, kept, and left out when they cannot be had."""
 
+import gzip
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +11,9 @@ import pytest
 
 from engine.errors import BackendError, BadInputError
 from engine.training.corpus import build_corpus, default_voices, read_sentences, read_voice, tidy, write_voice
-from engine.training.recordings import pauses, with_pauses
+from engine.training.recordings import RecordedVoice, pauses, with_pauses
 from engine.training.voices import SILENCE, FestivalVoice, Phone, Utterance, run_tool
+from tests.engine.training.test_timing import spoken
 
 pytestmark = pytest.mark.unit
 
@@ -50,6 +53,40 @@ def test_missing_voices_are_named_and_present_ones_kept(tmp_path: Path) -> None:
     build_corpus(tmp_path, [_Fake("a")])
     assert (tmp_path / "a.npz").stat().st_mtime_ns == before
     assert not list(tmp_path.glob("*.part*"))
+
+
+@dataclass(frozen=True)
+class _Late:
+    late: float
+    name: str = "late"
+
+    def utterances(self) -> Iterator[Utterance]:
+        samples, phones = spoken(late=self.late)
+        yield Utterance(samples, tuple(phones))
+
+
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [(0.07, r"phones of voice late lie (60|70|80) ms late"), (-0.08, r"lie -(70|80|90) ms late"), (0.0, "")],
+)
+def test_phones_that_lie_late_in_a_voice_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, late: float, words: str
+) -> None:
+    assert build_corpus(tmp_path, [_Late(late)]) == []
+    assert bool(re.search(words, caplog.text)) if words else not caplog.records
+    assert (tmp_path / "late.npz").exists(), "told, not left out"
+
+
+def test_words_of_recordings_are_taken_where_their_package_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "asterisk-core-sounds-ru"
+    folder.mkdir()
+    (folder / "core-sounds-ru.txt.gz").write_bytes(gzip.compress("hello: привет".encode()))
+    recorded = {each.name: each for each in default_voices(words=tmp_path) if isinstance(each, RecordedVoice)}
+    russian = recorded["human-ru-ivrvoice"].transcripts
+    assert russian is not None and russian.voice == "ru" and russian.words == {"hello": "привет"}
+    assert recorded["human-it-carlo"].transcripts is None
+    assert "phones of human-it-carlo are recognised; install asterisk-core-sounds-it" in caplog.text
+    assert recorded["human-es-colombia"].transcripts is None and "colombia" not in caplog.text
 
 
 def test_no_voice_at_all_is_an_error(tmp_path: Path) -> None:

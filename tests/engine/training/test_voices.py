@@ -20,7 +20,14 @@ from engine.training import espeak, recordings, voices
 from engine.training.audio import SAMPLE_RATE, read_audio
 from engine.training.emotional import write_wave
 from engine.training.espeak import EspeakVoice
-from engine.training.recordings import HibariVoice, RecordedVoice, optional_module, pauses, with_pauses
+from engine.training.recordings import (
+    RECOGNISED_LATE_S,
+    HibariVoice,
+    RecordedVoice,
+    optional_module,
+    pauses,
+    with_pauses,
+)
 from engine.training.voices import SILENCE, FestivalVoice, FliteVoice, Phone, Utterance, Voice, duration, run_tool
 from tests.streaming.clips import gradient, make_video
 
@@ -177,7 +184,7 @@ def test_espeak_tells_when_each_phoneme_begins(library: FakeEspeak) -> None:
     voice = EspeakVoice("de", ("Mai",), rate=150, pitch=40)
     [utterance] = voice.utterances()
     assert voice.name == "espeak-de"
-    assert told(utterance) == [(SILENCE, 0.0, 0.1), ("m", 0.1, 0.2), ("aɪ", 0.2, 0.4)], "no announced language"
+    assert told(utterance) == [(SILENCE, 0.0, 0.084), ("m", 0.084, 0.184), ("aɪ", 0.184, 0.4)], "as early as heard"
     assert duration(utterance) == pytest.approx(0.4, abs=1e-3)
     assert np.allclose(utterance.samples, 0.5)
     assert library.asked == [
@@ -248,11 +255,36 @@ def test_recordings_are_read_recognised_and_those_of_no_use_left_out(
     voice = RecordedVoice("human", tmp_path, "*.wav", None, longest_s=2.5)
     found = list(voice.utterances())
     assert [round(duration(each), 2) for each in found] == [2.0, 2.5]
-    assert [phone.ipa for phone in found[0].phones] == [SILENCE, "a"] * 4 + [SILENCE]
+    assert [phone.ipa for phone in found[0].phones] == ["a", SILENCE] * 4
+    assert told(found[0])[:3] == [("a", 0.0, 0.375), (SILENCE, 0.375, 0.475), ("a", 0.475, 0.875)], "heard late"
     assert "c_broken.wav cannot be read as sound" in caplog.text
     assert heard.given == [32_000, 40_000, 19_200], "the short one was not asked about"
     with pytest.raises(BackendError, match="not there; install the recordings of human"):
         list(RecordedVoice("human", tmp_path / "none").utterances())
+
+
+class Words:
+    """Transcripts that know the phones of some recordings."""
+
+    def __init__(self, known: dict[str, list[Phone]]) -> None:
+        self.known, self.asked = known, list[str]()
+
+    def phones(self, name: str, samples: NDArray[np.float32]) -> list[Phone] | None:
+        self.asked.append(name)
+        return self.known.get(name)
+
+
+def test_words_that_are_known_come_before_the_recogniser(heard: Recogniser, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    write_wave(tmp_path / "a.wav", tone(2.0))
+    write_wave(tmp_path / "deep" / "d.wav", tone(2.0))
+    words = Words({"deep/d": [Phone("m", 0.1, 0.3), Phone("i", 0.3, 1.0), Phone("n", 1.0, 1.2)]})
+    voice = RecordedVoice("human", tmp_path, "*.wav", None, transcripts=words)  # type: ignore[arg-type]
+    recognised, known = voice.utterances()
+    assert words.asked == ["a", "deep/d"]
+    assert [phone.ipa for phone in known.phones] == [SILENCE, "m", "i", "n", SILENCE]
+    assert [phone.ipa for phone in recognised.phones] == ["a", SILENCE] * 4
+    assert heard.given == [32_000], "the recogniser was asked where words were not known"
 
 
 def test_long_recordings_are_recognised_in_pieces_cut_where_it_is_quiet(heard: Recogniser) -> None:
@@ -261,7 +293,7 @@ def test_long_recordings_are_recognised_in_pieces_cut_where_it_is_quiet(heard: R
     phones = RecordedVoice._recognise(heard, sound)
     assert sum(heard.given) == len(sound) and len(heard.given) == 2
     assert 8.5 * SAMPLE_RATE < heard.given[0] < 8.9 * SAMPLE_RATE
-    assert phones[17].start == pytest.approx(heard.given[0] / SAMPLE_RATE + 0.05)
+    assert phones[17].start == pytest.approx(heard.given[0] / SAMPLE_RATE + 0.05 - RECOGNISED_LATE_S)
     assert all(a.end <= b.start for a, b in zip(phones[:-1], phones[1:], strict=True))
 
 
@@ -328,8 +360,8 @@ def test_the_neural_voice_s_frames_become_times(monkeypatch: pytest.MonkeyPatch)
     }
     monkeypatch.setattr(recordings, "optional_module", lambda name, package: modules[name])
     one, two, slow, _ = HibariVoice(("mˈAː |ʧm",), speeds=(1.0, 0.5)).utterances()
-    assert told(one) == [("m", 0.0, 0.1), ("eɪ", 0.1, 0.4), (SILENCE, 0.4, 0.5)], "stress and length are no sounds"
-    assert told(two) == [("tʃ", 0.0, 0.1), ("m", 0.1, 0.2)]
+    assert told(one) == [("m", 0.0, 0.04), ("eɪ", 0.04, 0.34), (SILENCE, 0.34, 0.5)], "stress and length are no sounds"
+    assert told(two) == [("tʃ", 0.0, 0.04), ("m", 0.04, 0.2)], "the last one lasts to the end"
     assert duration(slow) == pytest.approx(1.0)
     assert told(slow)[-1][2] == pytest.approx(1.0)
 
