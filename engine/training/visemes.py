@@ -3,9 +3,9 @@
 Controls are activations of ARKit-style face units (faces.py). The targets are our own, written from articulatory
 descriptions (vowel height opens the jaw, roundness funnels and puckers, sibilants bring the teeth together, labials
 close the lips) and scaled by the mesh's geometry: full `jawOpen` opens the inner lips by 0.37 inter-ocular distances,
-so an open vowel at 0.42 gives 0.16, within the 0.05-0.25 of ordinary talk. Funnelled lips come apart by themselves (0.16
-at full `funnel`), so round vowels are rounded by `pucker` for the most part and have a higher jaw: their opening on the
-midline is smaller than that of plain vowels of their height (Fromkin 1964; Abry and Boe 1986).
+so an open vowel at 0.42 gives 0.16, within the 0.05-0.25 of ordinary talk. Funnelled lips come apart by themselves
+(0.16 at full `funnel`), so round vowels are rounded by `pucker` for the most part and have a higher jaw: their opening
+on the midline is smaller than that of plain vowels of their height (Fromkin 1964; Abry and Boe 1986).
 """
 
 import unicodedata
