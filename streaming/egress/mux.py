@@ -2,24 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-import av
-import numpy as np
-from av.audio.stream import AudioStream
-from av.container import OutputContainer
-
 from engine.errors import MediaError
 from engine.files import check_output
 from streaming.channel import Channel, ChannelClosed, Policy
 from streaming.clock import NS, Clock
+from streaming.egress.container import ERRORS, PICTURE_BASE, Container, reason_of
 from streaming.egress.file import EDITED_TAGS
 from streaming.egress.hub import PictureHub, Subscription
+from streaming.egress.pushing import PushMuxer
 from streaming.encoder import Encoded
 from streaming.ingest.network import without_credentials
 from streaming.live.media import BLOCK, SOUND_RATE, LivePicture, SoundBlock
@@ -35,7 +32,6 @@ PUSH_SCHEMES: Final = {"rtmp": "flv", "rtmps": "flv", "udp": "mpegts"}
 
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _SOUND_WAITS_S: Final = 0.5
-_FRAGMENTED: Final = "frag_keyframe+delay_moov+default_base_moof+use_metadata_tags"
 
 
 @dataclass
@@ -61,6 +57,9 @@ class OutputState:
 class Muxer(Protocol):
     """An open output. Used in one thread."""
 
+    def begin(self, media: int) -> None:
+        """The first picture's media time in ns: times count from it. Called before anything is written."""
+
     def picture(self, packet: Encoded) -> None:
         """Write a picture; the first one is a key picture."""
 
@@ -72,73 +71,66 @@ class Muxer(Protocol):
 
 
 class FfmpegMuxer:
-    """One container of FFmpeg: H.264 as it comes, sound as AAC. Times count from the first picture.
+    """One container in this process, for files.
 
     Args:
-        target: path or address.
+        target: path.
         kind: container.
         width: columns of the pictures.
         height: rows of the pictures.
-        start: media time of the first picture in ns.
 
     Raises:
         MediaError: it cannot be opened.
     """
 
-    def __init__(self, target: str, kind: Kind, width: int, height: int, start: int) -> None:
+    def __init__(self, target: str, kind: Kind, width: int, height: int) -> None:
         """Open it."""
-        self._shown = without_credentials(target)
-        self._zero = start
-        options = {"movflags": _FRAGMENTED} if kind == "mp4" else {}
+        self._target, self._zero = target, 0
         try:
-            self._container: OutputContainer = av.open(target, "w", format=kind, options=options, timeout=5.0)
-            self._container.metadata.update(EDITED_TAGS)
-            self._video = self._container.add_mux_stream("h264", rate=25, width=width, height=height)
-            self._video.time_base = Fraction(1, 90000)
-            self._audio: AudioStream = self._container.add_stream("aac", rate=SOUND_RATE, layout="mono")
-            self._audio.bit_rate = 128_000
-            self._container.start_encoding()
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"{self._shown}: cannot be opened for writing: {_reason(error)}") from error
+            self._container = Container(target, kind, width, height, EDITED_TAGS)
+        except ERRORS as error:
+            raise MediaError(f"{target}: cannot be opened for writing: {reason_of(error)}") from error
+
+    def begin(self, media: int) -> None:
+        """Count times from the first picture's."""
+        self._zero = media
 
     def picture(self, packet: Encoded) -> None:
         """Write a picture."""
-        made = packet.packet()
-        made.pts = made.dts = packet.pts - round(Fraction(self._zero, NS) * 90000)
-        made.stream = self._video
-        self._mux(made)
+        pts = packet.pts - round(Fraction(self._zero, NS) / PICTURE_BASE)
+        with self._said():
+            self._container.picture(packet.data, pts, packet.key)
 
     def sound(self, block: SoundBlock) -> None:
         """Write sound; what came before the first picture is left out."""
         pts = block.index * BLOCK - self._zero * SOUND_RATE // NS
-        if pts < 0:
-            return
-        samples = np.ascontiguousarray(block.samples.reshape(1, BLOCK))
-        frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
-        frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, pts, Fraction(1, SOUND_RATE)
-        try:
-            packets = self._audio.encode(frame)
-        except av.FFmpegError as error:
-            raise MediaError(f"{self._shown}: sound cannot be encoded: {_reason(error)}") from error
-        for packet in packets:
-            self._mux(packet)
+        if pts >= 0:
+            with self._said():
+                self._container.sound(block.samples, pts)
 
     def close(self) -> None:
-        """Complete the container; a lost connection has nothing left to complete."""
-        with suppress(av.FFmpegError, OSError):
-            for packet in self._audio.encode(None):
-                self._mux(packet)
-        with suppress(av.FFmpegError, OSError):
-            self._container.close()
+        """Complete it."""
+        self._container.close()
 
-    def _mux(self, packet: "av.Packet[Any]") -> None:
+    @contextmanager
+    def _said(self) -> Iterator[None]:
         try:
-            self._container.mux(packet)
-        except (av.FFmpegError, OSError) as error:
-            raise MediaError(f"{self._shown}: lost: {_reason(error)}") from error
+            yield
+        except ERRORS as error:
+            raise MediaError(f"{self._target}: lost: {reason_of(error)}") from error
 
 
-Opener = Callable[[str, Kind, int, int, int], Muxer]
+def open_muxer(target: str, kind: Kind, width: int, height: int) -> Muxer:
+    """A file in this process, an address in one of its own.
+
+    Raises:
+        MediaError: it cannot be opened.
+    """
+    made = FfmpegMuxer if kind == "mp4" else PushMuxer
+    return made(target, kind, width, height)
+
+
+Opener = Callable[[str, Kind, int, int], Muxer]
 
 
 class MuxOutput:
@@ -159,9 +151,7 @@ class MuxOutput:
         MediaError: the path or address cannot work.
     """
 
-    def __init__(
-        self, target: str, hub: PictureHub, clock: Clock, worker: Worker, opener: Opener = FfmpegMuxer
-    ) -> None:
+    def __init__(self, target: str, hub: PictureHub, clock: Clock, worker: Worker, opener: Opener = open_muxer) -> None:
         """Begin with the next key picture."""
         scheme, sep, _ = target.partition("://")
         if sep and scheme not in PUSH_SCHEMES:
@@ -229,9 +219,14 @@ class MuxOutput:
             size = self._hub.encoder.size
             target = self._target if self._is_push else str(part)
             self.state.attempts += 1
-            muxer = await self._worker.run(lambda: self._opener(target, self._kind, *size, first.media))
+            muxer = await self._worker.run(lambda: self._opener(target, self._kind, *size))
             self.state.writing = True
             try:
+                if self._is_push:  # the opening took its time: begin with a key picture of now
+                    subscription.close()
+                    self._subscription = subscription = self._hub.subscribe()
+                    first = await subscription.get()
+                muxer.begin(first.media)
                 await self._copy(subscription, muxer, first, size)
             finally:
                 await asyncio.shield(self._worker.run(muxer.close))
@@ -246,6 +241,9 @@ class MuxOutput:
         """Write until the hub ends or its pictures change their size; sound does not wait for pictures."""
         packet: Encoded | None = first
         while True:
+            if self._hub.encoder.size != size:
+                self.state.problem = f"{self.state.target}: the pictures changed their size"
+                return
             await self._worker.run(_writing(muxer, self._sounds.waiting(), packet))
             self.state.pictures += packet is not None
             try:
@@ -255,9 +253,6 @@ class MuxOutput:
                 packet = None
             except ChannelClosed:
                 await self._worker.run(_writing(muxer, self._sounds.waiting(), None))
-                return
-            if self._hub.encoder.size != size:
-                self.state.problem = f"{self.state.target}: the pictures changed their size"
                 return
 
 
@@ -280,7 +275,3 @@ def _keep(part: Path, target: Path) -> None:
         part.replace(target)
     else:
         part.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
