@@ -1,9 +1,11 @@
-"""How fast a file is dubbed: pictures a second with and without compiled packages, and with and without overlap.
+"""How fast a file is dubbed, and what each stage costs at each effort: with and without compiled packages and overlap.
 
-`python -m bench dub [--seconds S] [--efforts N ...] [--rounds N] [--out FILE]`: the shipped presenter; all variants in
-one process, one after the other in every round, so that other work on the machine strikes all of them alike. Sessions
-are begun (and backends chosen) before the clock starts; the file is decoded, edited, encoded and thrown away.
-`livedub compile --effort N` before it, or there is nothing compiled to compare with.
+`python -m bench dub [--seconds S] [--efforts N ...] [--backends NAME ...] [--ways NAME ...] [--rounds N] [--out FILE]`:
+the shipped presenter; all variants in one process, one after the other in every round, so that other work on the
+machine strikes all of them alike. Sessions are begun (and backends chosen) before the clock starts; the file is
+decoded, edited, encoded and thrown away. Stages that overlap compute with `stage_threads`, as `livedub dub` has it,
+stages one after the other with all threads. `livedub compile --effort N` makes packages for the first; `--compile`
+makes what is missing for both before anything is timed.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 
 from bench.machine import header, write_json
+from engine.dubber import compile_for
 from engine.editing.profile import SpeakerProfile
 from engine.evaluation import EditedFrameLike
 from kernels.backends.choice import BackendName
@@ -27,10 +30,13 @@ from streaming.dubbing import Chosen, dub_to_file
 from streaming.engines import LocalEngine
 from streaming.ingest.file import probe_video
 from streaming.ingest.sound import Sound, read_sound
+from streaming.overlap import computing_with, stage_threads
 from streaming.timeline import Timeline
 
 OUT: Final = Path(__file__).with_name("results") / "dub.json"
 _BACKENDS: Final[tuple[BackendName, ...]] = ("eager", "auto")
+_WAYS: Final = {"one-by-one": False, "overlapping": True}
+"""Whether stages go on at the same time, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,8 @@ class Run:
     """Seconds that it took."""
     cpu_s: float
     """Seconds of processor time, all threads."""
-    stages_ms: Mapping[str, float]
-    """Median time of each stage in ms."""
+    stages_ms: Mapping[str, Sequence[float]]
+    """Times of each stage in ms, one a picture."""
     backend: Mapping[str, str]
     """Piece of work -> what it ran on."""
 
@@ -71,10 +77,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of the clip")
     parser.add_argument("--efforts", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--backends", nargs="+", choices=_BACKENDS, default=list(_BACKENDS))
+    parser.add_argument("--ways", nargs="+", choices=_WAYS, default=list(_WAYS))
     parser.add_argument("--rounds", type=int, default=3, help="dubs of each variant")
+    parser.add_argument("--compile", action="store_true", help="compile what is missing first; takes minutes")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
-    chosen = [Variant(e, b, o) for e in options.efforts for b in _BACKENDS for o in (False, True)]
+    overlaps = [_WAYS[way] for way in options.ways]
+    chosen = [Variant(e, b, o) for e in options.efforts for b in options.backends for o in overlaps]
+    if options.compile:
+        _compile(max(options.efforts), overlaps)
     measure = _measuring(options.seconds)
     runs: dict[Variant, list[Run]] = {variant: [] for variant in chosen}
     for _ in range(options.rounds):
@@ -82,9 +94,23 @@ def main(arguments: list[str] | None = None) -> int:
             runs[variant].append(measure(variant))
     figures = summarised(runs)
     command = f"python -m bench dub {' '.join(arguments or [])}".strip()
-    write_json(options.out, {**header(command), "threads": torch.get_num_threads(), **figures})
+    threads = {way: _threads(overlap) for way, overlap in _WAYS.items()}
+    write_json(options.out, {**header(command), "threads": threads, **figures})
     sys.stdout.write(f"{table(figures)}wrote {options.out}\n")
     return 0
+
+
+def _threads(overlap: bool) -> int:
+    """Threads that torch computes with."""
+    return stage_threads() if overlap else torch.get_num_threads()
+
+
+def _compile(effort: int, overlaps: Sequence[bool]) -> None:
+    """Make the packages that are missing, for each number of threads."""
+    profile = SpeakerProfile.load(PRESENTER / "presenter.safetensors")
+    for threads in sorted({_threads(overlap) for overlap in overlaps}):
+        with computing_with(threads):
+            compile_for(profile, effort)
 
 
 def _measuring(seconds: float) -> Callable[[Variant], Run]:
@@ -97,6 +123,11 @@ def _measuring(seconds: float) -> Callable[[Variant], Run]:
 
 def dubbed(variant: Variant, profile: SpeakerProfile, timeline: Timeline, sound: Sound) -> Run:
     """One dub in a session of its own; the time counts from its first picture on."""
+    with computing_with(_threads(variant.overlap)):
+        return _dubbed(variant, profile, timeline, sound)
+
+
+def _dubbed(variant: Variant, profile: SpeakerProfile, timeline: Timeline, sound: Sound) -> Run:
     session = LocalEngine(variant.backend).session(profile, variant.effort, "mesh")
     stages: dict[str, list[float]] = {}
 
@@ -110,8 +141,7 @@ def dubbed(variant: Variant, profile: SpeakerProfile, timeline: Timeline, sound:
         out = Path(folder) / "dub.mp4"
         tally = dub_to_file(session, timeline, sound, out, lambda *_: None, watch, variant.overlap)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    medians = {name: round(float(np.median(values)), 2) for name, values in stages.items()}
-    return Run(tally.frames, wall, cpu, medians, backends(session.backend) if isinstance(session, Chosen) else {})
+    return Run(tally.frames, wall, cpu, stages, backends(session.backend) if isinstance(session, Chosen) else {})
 
 
 def backends(told: Mapping[str, Any]) -> dict[str, str]:
@@ -129,7 +159,7 @@ def summarised(runs: Mapping[Variant, Sequence[Run]]) -> dict[str, Any]:
             "frames_per_s": round(rate[variant], 3),
             "frames_per_s_of_each": [round(run.frames / run.wall_s, 3) for run in each],
             "cpu_s_per_frame": round(float(np.median([run.cpu_s / run.frames for run in each])), 4),
-            "stages_ms": each[-1].stages_ms, "ran_on": each[-1].backend,
+            "stages_ms": stage_times(each), "ran_on": each[-1].backend,
         }
         for variant, each in runs.items()
     ]  # fmt: skip
@@ -137,16 +167,26 @@ def summarised(runs: Mapping[Variant, Sequence[Run]]) -> dict[str, Any]:
     for variant in runs:
         apart = Variant(variant.effort, variant.backend, False)
         eager = Variant(variant.effort, "eager", variant.overlap)
-        if variant.overlap:
+        if variant.overlap and apart in runs:
             ratios[f"overlap, effort {variant.effort} {variant.backend}"] = round(rate[variant] / rate[apart], 3)
-        if variant.backend != "eager":
+        if variant.backend != "eager" and eager in runs:
             how = "overlapping" if variant.overlap else "one after the other"
             ratios[f"compiled, effort {variant.effort} {how}"] = round(rate[variant] / rate[eager], 3)
     return {"variants": rows, "ratios": ratios}
 
 
+def stage_times(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Percentiles of each stage's times in ms over all pictures of all dubs: stage -> {"p50", "p95"}."""
+    names = dict.fromkeys(name for run in runs for name in run.stages_ms)
+    times = {name: [ms for run in runs for ms in run.stages_ms.get(name, ())] for name in names}
+    return {name: {f"p{q}": round(float(np.percentile(each, q)), 2) for q in (50, 95)} for name, each in times.items()}
+
+
 def table(figures: Mapping[str, Any]) -> str:
     """The figures as text."""
-    lines = [f"{row['name']}: {row['frames_per_s']:.2f} pictures a second" for row in figures["variants"]]
+    lines = []
+    for row in figures["variants"]:
+        stages = ", ".join(f"{name} {ms['p50']:.1f}/{ms['p95']:.1f}" for name, ms in row["stages_ms"].items())
+        lines.append(f"{row['name']}: {row['frames_per_s']:.2f} pictures a second; p50/p95 in ms: {stages}")
     lines += [f"{name}: {ratio:.2f} times" for name, ratio in figures["ratios"].items()]
     return "".join(f"{line}\n" for line in lines)

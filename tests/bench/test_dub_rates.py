@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench import dub as bench
-from bench.dub import Run, Variant, backends, summarised, table
+from bench.dub import Run, Variant, backends, stage_times, summarised, table
 from streaming.ingest.file import probe_video
 from streaming.ingest.sound import read_sound
 from streaming.timeline import Timeline
@@ -21,7 +22,7 @@ SECONDS = {("eager", False): 4.0, ("eager", True): 2.0, ("auto", False): 2.0, ("
 
 def run_of(variant: Variant, factor: float = 1.0) -> Run:
     wall = SECONDS[variant.backend, variant.overlap] * factor
-    return Run(10, wall, wall * 2, {"render": wall * 100}, {"region render": variant.backend})
+    return Run(10, wall, wall * 2, {"render": [wall * 100, wall * 120]}, {"region render": variant.backend})
 
 
 def test_ratios_are_of_medians_of_the_same_effort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +54,8 @@ def test_ratios_are_of_medians_of_the_same_effort(tmp_path: Path, monkeypatch: p
 def test_the_table_says_rates_and_ratios() -> None:
     runs = {variant: [run_of(variant)] for variant in (Variant(0, "eager", False), Variant(0, "eager", True))}
     assert table(summarised(runs)).splitlines() == [
-        "effort 0 eager: 2.50 pictures a second",
-        "effort 0 eager overlapping: 5.00 pictures a second",
+        "effort 0 eager: 2.50 pictures a second; p50/p95 in ms: render 440.0/476.0",
+        "effort 0 eager overlapping: 5.00 pictures a second; p50/p95 in ms: render 220.0/238.0",
         "overlap, effort 0 eager: 2.00 times",
     ]
 
@@ -82,5 +83,48 @@ def test_a_dub_is_measured_and_thrown_away(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(bench, "LocalEngine", Made)
     found = bench.dubbed(Variant(2, "auto", overlap), "profile", timeline, sound)  # type: ignore[arg-type]
     assert found.frames == 8 and found.wall_s > 0 and found.cpu_s > 0
-    assert found.stages_ms == {"edit": 1.0} and found.backend == {"region render": "eager"}
+    assert found.stages_ms == {"edit": [1.0] * 8} and found.backend == {"region render": "eager"}
     assert sorted(each.name for each in tmp_path.iterdir()) == ["clip.mp4", "speech.wav"]
+
+
+def test_stages_are_told_over_all_pictures_of_all_rounds() -> None:
+    """A stage that only some dubs have is told of those."""
+    first = Run(2, 1.0, 1.0, {"render": [10.0, 20.0]}, {})
+    second = Run(3, 1.0, 1.0, {"render": [30.0, 40.0, 50.0], "refine": [7.0]}, {})
+    assert stage_times([first, second]) == {"render": {"p50": 30.0, "p95": 48.0}, "refine": {"p50": 7.0, "p95": 7.0}}
+
+
+def test_only_the_ways_and_backends_asked_for_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Variant] = []
+
+    def measure(variant: Variant) -> Run:
+        asked.append(variant)
+        return run_of(variant)
+
+    monkeypatch.setattr(bench, "_measuring", lambda seconds: measure)
+    arguments = ["--efforts", "0", "8", "--backends", "auto", "--ways", "overlapping", "--rounds", "1"]
+    assert bench.main([*arguments, "--out", str(tmp_path / "dub.json")]) == 0
+    assert asked == [Variant(0, "auto", True), Variant(8, "auto", True)]
+    assert json.loads((tmp_path / "dub.json").read_text())["ratios"] == {}, "no pair to compare"
+
+
+def test_each_way_is_compiled_for_and_dubbed_with_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[tuple[int, int]] = []
+    dubbed: list[tuple[bool, int]] = []
+    before = torch.get_num_threads()
+
+    def dub(variant: Variant, *rest: object) -> Run:
+        dubbed.append((variant.overlap, torch.get_num_threads()))
+        return run_of(variant)
+
+    monkeypatch.setattr(bench, "_dubbed", dub)
+    monkeypatch.setattr(bench, "stage_threads", lambda: before + 1)
+    monkeypatch.setattr(
+        bench, "compile_for", lambda profile, effort: compiled.append((torch.get_num_threads(), effort))
+    )
+    arguments = ["--efforts", "0", "2", "--backends", "auto", "--rounds", "1", "--compile"]
+    assert bench.main([*arguments, "--out", str(tmp_path / "dub.json")]) == 0
+    assert compiled == [(before, 2), (before + 1, 2)]
+    assert dubbed == [(False, before), (True, before + 1)] * 2
+    written = json.loads((tmp_path / "dub.json").read_text())
+    assert written["threads"] == {"one-by-one": before, "overlapping": before + 1}
