@@ -34,6 +34,10 @@ _COARSE: Final = 8
 _SPREAD_PX: Final = 9.0
 """... and spread with a kernel of this standard deviation there."""
 _COLOUR_LIMIT: Final = 0.12
+_FOLLOWED: Final = 0.15
+"""Share of a new frame in the running change of colour."""
+_SUDDEN: Final = 0.06
+"""Mean change of light, of a range of 2, beyond which a frame's own colour is taken, at twice this wholly."""
 """Largest colour correction, in units of -1...1."""
 
 
@@ -53,6 +57,11 @@ class Patch:
     def into(self, frame: VideoFrame) -> VideoFrame:
         """The frame with this patch laid over it; pixels where the mask is 0 are its own."""
         return blend_rgb(frame, self.rgb, self.mask, self.top, self.left)
+
+    def under(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What a frame [H,W,3] shows where the patch lies: [h,w,3]."""
+        height, width = self.mask.shape
+        return rgb[self.top : self.top + height, self.left : self.left + width]
 
 
 def lower_face_mask(observation: Observation, target: NDArray[np.float64], region: Region) -> Tensor:
@@ -137,8 +146,8 @@ def inner_distance(hull: NDArray[np.float64], xs: Tensor, ys: Tensor) -> Tensor:
     return nearest.to(torch.float32)
 
 
-def match_colour(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-    """Bring the region's light and colour to the source's, as its edge says.
+def colour_change(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """What brings the region's light and colour to the source's, as its edge says.
 
     The difference of both, where the mask is neither 0 nor 1, is spread over the region by a normalised convolution
     (Knutsson and Westin 1993) with a wide kernel, so that it changes slowly and knows nothing of the mouth.
@@ -149,15 +158,40 @@ def match_colour(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
         mask: [1,1,h,w].
 
     Returns:
-        [1,3,h,w].
+        [1,3,h/8,w/8] to be added (`recoloured`).
     """
     ring = functional.avg_pool2d(4 * mask * (1 - mask), _COARSE)
     difference = functional.avg_pool2d(source - found, _COARSE).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
     rows, columns = (blur_matrix(size, _SPREAD_PX, False) for size in ring.shape[2:])
     spread = along(torch.cat([difference * ring, ring], 1), rows, columns)
-    change = spread[:, :3] / spread[:, 3:].clamp(min=1e-4)
-    full = enlarged(change, (found.shape[2], found.shape[3]))
-    return full.clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT) + found
+    return (spread[:, :3] / spread[:, 3:].clamp(min=1e-4)).clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT)
+
+
+def followed(last: Tensor | None, change: Tensor) -> Tensor:
+    """A shot's running change of colour: a share of the new one, more of it where the light changes as a whole.
+
+    The ring at the mask's edge crosses jaw, neck and collar, which move: the change that a single frame asks for
+    flickers with them, and so would all skin. Light that is switched is followed at once.
+
+    Args:
+        last: the running change before; None at the begin of a shot.
+        change: [1,3,h,w] this frame's (`colour_change`).
+    """
+    if last is None:
+        return change
+    jump = float((change - last).mean().abs())
+    sudden = min(1.0, max(0.0, jump / _SUDDEN - 1))
+    return torch.lerp(last, change, _FOLLOWED + (1 - _FOLLOWED) * sudden)
+
+
+def recoloured(found: Tensor, change: Tensor) -> Tensor:
+    """The rendered region [1,3,h,w] with a coarse change of colour [1,3,h/8,w/8] added."""
+    return enlarged(change, (found.shape[2], found.shape[3])) + found
+
+
+def match_colour(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """A rendered region [1,3,h,w] in light and colour of the source's, as its edge says (`colour_change`)."""
+    return recoloured(found, colour_change(found, source, mask))
 
 
 def sharpen(picture: Tensor, share: float) -> Tensor:
@@ -165,6 +199,15 @@ def sharpen(picture: Tensor, share: float) -> Tensor:
     if abs(share) < 1e-3:
         return picture
     return picture + share * (picture - blurred(picture, 1.4))
+
+
+def patch_to_region(observation: Observation, region: Region, top: int, left: int) -> NDArray[np.float64]:
+    """[3,3] px of a patch, whose corner lies at (top, left) in the frame -> px of the region."""
+    shift_frame, shift_region = np.eye(3), np.eye(3)
+    shift_frame[:2, 2] = (left, top)
+    shift_region[:2, 2] = (-region.left, -region.top)
+    matrix: NDArray[np.float64] = shift_region @ observation.frame_to_crop @ shift_frame
+    return matrix
 
 
 def to_frame(
@@ -189,10 +232,7 @@ def to_frame(
     left, top = (max(0, int(v)) for v in np.floor(placed.min(0)))
     right, bottom = int(np.ceil(placed[:, 0].max())), int(np.ceil(placed[:, 1].max()))
     height, width = max(1, min(bottom, size[0]) - top), max(1, min(right, size[1]) - left)
-    shift_frame, shift_region = np.eye(3), np.eye(3)
-    shift_frame[:2, 2] = (left, top)
-    shift_region[:2, 2] = (-region.left, -region.top)
-    matrix = shift_region @ observation.frame_to_crop @ shift_frame
+    matrix = patch_to_region(observation, region, top, left)
     both = warp(torch.cat([picture, mask], 1), matrix, (height, width))[0]
     share = torch.where(both[3] < _LEAST, 0.0, both[3])
     rgb = ((both[:3].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0)

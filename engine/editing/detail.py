@@ -7,7 +7,7 @@ noise in place of teeth would be seen. All constants are ours.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -61,8 +61,33 @@ class Detail:
         self.grain = min(GRAIN_LIMIT, math.sqrt(max(0.0, _FILLED * self.own - self.shown) / LAPLACIAN_GAIN))
 
 
+def edges(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Laplacian (4 neighbours) of [h,w], the border repeated.
+
+    Raises:
+        ShapeError: not a plane.
+    """
+    if plane.ndim != 2 or plane.size == 0:
+        raise ShapeError(f"plane {plane.shape}; expected [h,w]")
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    padded = functional.pad(torch.from_numpy(plane)[None, None], (1, 1, 1, 1), mode="replicate")
+    found: NDArray[np.float32] = functional.conv2d(padded, kernel)[0, 0].numpy()
+    return found
+
+
+def luma(rgb: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Luma [h,w] of a picture [h,w,3], in its levels.
+
+    Raises:
+        ShapeError: not a picture.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ShapeError(f"picture {rgb.shape}; expected [h,w,3]")
+    return rgb.astype(np.float32) @ _LUMA
+
+
 def laplacian_variance(rgb: NDArray[np.floating] | NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:
-    """Variance of the Laplacian (4 neighbours) of luma as 8-bit video keeps it: its rounding is noise, too.
+    """Variance of the Laplacian of luma as 8-bit video keeps it: its rounding is noise, too.
 
     Args:
         rgb: [h,w,3] in 0...255.
@@ -73,31 +98,18 @@ def laplacian_variance(rgb: NDArray[np.floating] | NDArray[np.uint8], inside: ND
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or inside.shape != rgb.shape[:2]:
         raise ShapeError(f"picture {rgb.shape} and mask {inside.shape}; expected [h,w,3] and [h,w]")
-    kept = np.round(rgb.astype(np.float32) @ _LUMA * _LEVELS) / _LEVELS
-    luma = torch.from_numpy(kept.astype(np.float32))[None, None]
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
-    edges = functional.conv2d(functional.pad(luma, (1, 1, 1, 1), mode="replicate"), kernel)[0, 0].numpy()
-    return float(edges[inside].var()) if inside.any() else 0.0
+    if not inside.any():
+        return 0.0
+    kept = np.round(luma(rgb) * _LEVELS) / _LEVELS
+    return float(edges(kept.astype(np.float32))[inside].var())
 
 
 def compare_detail(patch: Patch, rgb: NDArray[np.uint8]) -> tuple[float, float]:
-    """Variances of the Laplacian inside the mask: of the patch, and of the frame [H,W,3] under it."""
-    height, width = patch.mask.shape
-    own = rgb[patch.top : patch.top + height, patch.left : patch.left + width]
-    inside = patch.mask > 0.5
-    return laplacian_variance(patch.rgb, inside), laplacian_variance(own, inside)
+    """Variances of the Laplacian inside the mask: of the patch, and of the frame [H,W,3] under it.
 
-
-def add_grain(patch: Patch, grain: float) -> Patch:
-    """The patch with white noise in luma, fixed by its place and pixels: the same frame gives the same noise.
-
-    Args:
-        patch: the edited region.
-        grain: standard deviation in grey levels; 0 changes nothing.
+    Both are 0 where the patch lies beside the frame: a face whose mouth the frame cuts off shows nothing to compare.
     """
-    if grain <= 0.0:
-        return patch
-    height, width = patch.mask.shape
-    seed = int(abs(float(patch.rgb.sum(dtype=np.float64))) * 1000) % (2**31)
-    noise = np.random.default_rng([seed, patch.top, patch.left]).standard_normal((height, width, 1), np.float32)
-    return replace(patch, rgb=np.clip(patch.rgb + np.float32(grain) * noise, 0, 255))
+    inside, own = patch.mask > 0.5, patch.under(rgb)
+    if own.shape[:2] != inside.shape:
+        return 0.0, 0.0
+    return laplacian_variance(patch.rgb, inside), laplacian_variance(own, inside)

@@ -9,8 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.editing.compositing import Patch, lower_face_mask, match_colour, sharpen, to_frame
-from engine.editing.detail import Detail, add_grain, compare_detail
+from engine.editing.compositing import (
+    Patch,
+    colour_change,
+    followed,
+    lower_face_mask,
+    recoloured,
+    sharpen,
+    to_frame,
+)
+from engine.editing.detail import Detail, compare_detail, luma
+from engine.editing.grain import Grain
 from engine.editing.meter import MouthMeter
 from engine.editing.mouth import MOUTH_UNITS, MOVED_POINTS, OPENING, mouth_shape, opened_by
 from engine.editing.observation import Observation, observe, region_picture
@@ -45,6 +54,10 @@ class Shot:
 
     texture: Texture | None = None
     """The skin's own texture; None before the first frame."""
+    colour: Tensor | None = None
+    """[1,3,h,w] running change of colour (`colour_change`); None before the first frame."""
+    grain: Grain = field(default_factory=Grain)
+    """Noise, new and lying on the face."""
 
 
 @dataclass
@@ -249,16 +262,19 @@ class FrameEditor:
 
         In order, each once; may run in another thread than `predict`, which goes ahead to later frames.
         """
-        region, state, source, times = self.profile.region, done.state, done.source, dict(done.stages_ms)
+        region, source, times = self.profile.region, done.source, dict(done.stages_ms)
+        state, shot = done.state, done.shot
         with stopwatch(times, "composite"), torch.no_grad():
             detail = state.detail or Detail(self.profile.sharpening, self.profile.grain)
-            picture = sharpen(match_colour(done.picture, source, done.mask), detail.share)
-            texture = Texture.following(done.shot.texture, source, done.seen.points, done.aim, region)
-            picture, done.shot.texture = texture.onto(picture, source, skin(done.aim, region)), texture
+            shot.colour = followed(shot.colour, colour_change(done.picture, source, done.mask))
+            picture = sharpen(recoloured(done.picture, shot.colour), detail.share)
+            shot.texture = Texture.following(shot.texture, source, done.seen.points, done.aim, region)
+            picture = shot.texture.onto(picture, source, skin(done.aim, region))
             height, width = done.rgb.shape[:2]
             patch = to_frame(picture, done.mask * done.strength, done.seen, region, (height, width))
             detail.follow(*compare_detail(patch, done.rgb))
-            patch, state.detail = add_grain(patch, detail.grain), detail
+            shot.grain.follow(luma(patch.under(done.rgb)), patch.top, patch.left)
+            patch, state.detail = shot.grain.onto(patch, detail.grain, done.seen, region), detail
         return Edit(patch, done.target.astype(np.float32), times)
 
     def _refined(

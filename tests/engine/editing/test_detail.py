@@ -1,13 +1,19 @@
 """Sharpness and noise of the region follow those of the frame."""
 
-import math
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from engine.editing.compositing import Patch
-from engine.editing.detail import GRAIN_LIMIT, LAPLACIAN_GAIN, Detail, add_grain, compare_detail, laplacian_variance
+from engine.editing.detail import (
+    GRAIN_LIMIT,
+    LAPLACIAN_GAIN,
+    Detail,
+    compare_detail,
+    edges,
+    laplacian_variance,
+    luma,
+)
 from engine.errors import ShapeError
 
 pytestmark = pytest.mark.unit
@@ -95,13 +101,18 @@ def test_one_frame_changes_little_and_frames_without_a_region_nothing() -> None:
     assert (detail.share, detail.grain, detail.own, detail.shown) == before
 
 
-def test_grain_is_noise_of_the_asked_strength_and_repeats() -> None:
-    patch = Patch(np.full((160, 160, 3), 120, np.float32), np.ones((160, 160), np.float32), 5, 7)
-    one, two = add_grain(patch, 3.0), add_grain(patch, 3.0)
-    assert np.array_equal(one.rgb, two.rgb)
-    assert float(one.rgb.std()) == pytest.approx(3.0, rel=0.05)
-    assert np.array_equal(one.rgb[:, :, 0], one.rgb[:, :, 2])
-    assert math.isclose(float(patch.rgb.std()), 0.0)
-    assert add_grain(patch, 0.0) is patch
-    moved = add_grain(Patch(patch.rgb, patch.mask, 6, 7), 3.0)
-    assert not np.array_equal(moved.rgb, one.rgb)
+def test_luma_is_bt_709_and_edges_are_those_of_a_plane() -> None:
+    colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    assert luma(colours) == pytest.approx(np.array([[54.213, 182.376], [18.411, 255.0]]), abs=0.01)
+    spike = np.zeros((5, 5), np.float32)
+    spike[2, 2] = 1.0
+    assert edges(spike)[2].tolist() == [0, 1, -4, 1, 0]
+    assert not edges(np.full((4, 6), 7.0, np.float32)).any()
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 3), (0, 4)], ids=str)
+def test_planes_and_pictures_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"expected \[h,w\]"):
+        edges(np.zeros(shape, np.float32))
+    with pytest.raises(ShapeError, match=r"expected \[h,w,3\]"):
+        luma(np.zeros((*shape, 2), np.float32))
