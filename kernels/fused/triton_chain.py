@@ -3,8 +3,8 @@
 One program handles a block of pixels of one channel of one picture. Sums over pixels (gradients of norm and style) are
 added up by atomics, so their last digits may differ from run to run.
 """
-# mypy: disable-error-code="no-untyped-def, untyped-decorator, misc, no-untyped-call, import-not-found, import-untyped"
-# Triton compiles these functions itself: their arguments are pointers and constants that have no Python types.
+# mypy: disable-error-code="untyped-decorator, misc, no-any-unimported, import-not-found, import-untyped"
+# Triton compiles these functions itself: pointers and numbers are its tensors, where there is no such package untyped.
 
 from typing import Any
 
@@ -15,7 +15,10 @@ from torch import Tensor
 
 
 @triton.jit
-def _filtered(plane, row, column, rows, columns, first, sign: tl.constexpr):
+def _filtered(
+    plane: tl.tensor, row: tl.tensor, column: tl.tensor, rows: tl.tensor, columns: tl.tensor, first: tl.tensor,
+    sign: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """Four taps each way from a [rows,columns] plane, zeros outside; sign -1 gives the transposed filter."""
     total = row * 0.0
     for down in tl.static_range(4):
@@ -31,7 +34,10 @@ def _filtered(plane, row, column, rows, columns, first, sign: tl.constexpr):
 
 
 @triton.jit
-def _forward(x, norm, added, bias, style, out, channels, height, width, slope: tl.constexpr, block: tl.constexpr):
+def _forward(
+    x: tl.tensor, norm: tl.tensor, added: tl.tensor, bias: tl.tensor, style: tl.tensor, out: tl.tensor,
+    channels: tl.tensor, height: tl.tensor, width: tl.tensor, slope: tl.constexpr, block: tl.constexpr,
+) -> None:  # fmt: skip
     plane = tl.program_id(0)
     pixel = tl.program_id(1) * block + tl.arange(0, block)
     first = pixel < height * width
@@ -45,9 +51,10 @@ def _forward(x, norm, added, bias, style, out, channels, height, width, slope: t
 
 @triton.jit
 def _backward_pixels(
-    gradient, x, norm, added, bias, style, inner, to_norm, to_style,
-    channels, height, width, slope: tl.constexpr, block: tl.constexpr,
-):  # fmt: skip
+    gradient: tl.tensor, x: tl.tensor, norm: tl.tensor, added: tl.tensor, bias: tl.tensor, style: tl.tensor,
+    inner: tl.tensor, to_norm: tl.tensor, to_style: tl.tensor,
+    channels: tl.tensor, height: tl.tensor, width: tl.tensor, slope: tl.constexpr, block: tl.constexpr,
+) -> None:  # fmt: skip
     plane = tl.program_id(0)
     pixel = tl.program_id(1) * block + tl.arange(0, block)
     first = pixel < height * width
@@ -65,7 +72,9 @@ def _backward_pixels(
 
 
 @triton.jit
-def _backward_filter(inner, to_x, height, width, block: tl.constexpr):
+def _backward_filter(
+    inner: tl.tensor, to_x: tl.tensor, height: tl.tensor, width: tl.tensor, block: tl.constexpr
+) -> None:
     plane = tl.program_id(0)
     pixel = tl.program_id(1) * block + tl.arange(0, block)
     first = pixel < (height + 1) * (width + 1)
