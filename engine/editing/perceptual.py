@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.errors import ShapeError, WeightsFormatError
+from kernels.pooling import window_maximum
 from kernels.unit_distance import unit_distance
 
 _LAYERS: Final = ((0, 2), (6, 8), (12, 14, 16), (20, 22, 24), (28, 30, 32))
@@ -118,7 +119,7 @@ class PerceptualLoss(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
             for stage in range(min(self._stages, stages)):
                 if stage:
-                    x = functional.max_pool2d(x, 2, stride=1)
+                    x = window_maximum(x)
                     x = functional.pad(x, (2, 2, 2, 2), mode="reflect")
                     x = functional.conv2d(x, self._named(f"blur_{stage}"), stride=2, groups=x.shape[1])
                 for index in _LAYERS[stage]:
