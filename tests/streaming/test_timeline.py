@@ -60,9 +60,11 @@ def test_times_between_pictures_are_mirrored(tmp_path: Path) -> None:
     assert steps[:7] == [9000, 3000, 18000, 18000, 3000, 9000, 9000]
 
 
-def test_one_picture_cannot_be_played_back_and_forth(info: VideoInfo) -> None:
+def test_one_picture_cannot_be_played_back_and_forth_and_two_can(info: VideoInfo) -> None:
     with pytest.raises(MediaError, match="one picture, expected at least two"):
         Timeline.plan(info, 0.0, 0.04, 2.0, loop=True)
+    assert len(Timeline.plan(info, 0.0, 0.04, 0.04, loop=True).pts) == 1, "speech that fits needs no second picture"
+    assert moments(Timeline.plan(info, 0.0, 0.08, 0.2, loop=True)) == [0, 1, 2, 3, 4]
 
 
 def test_impossible_parts_are_refused(info: VideoInfo) -> None:

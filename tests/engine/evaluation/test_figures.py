@@ -124,6 +124,19 @@ def test_best_lag_around_a_documented_offset() -> None:
     assert lag.offset_ms == pytest.approx(150, abs=2)
 
 
+@settings(deadline=None, max_examples=30)
+@given(lag_s=st.floats(-0.2, 0.2), height=st.floats(0.5, 0.99), bend=st.floats(1.0, 60.0))
+def test_the_best_lag_and_its_correlation_are_the_top_of_the_parabola(lag_s: float, height: float, bend: float) -> None:
+    """With correlations that are a parabola over the lag, both are exact."""
+    seconds = times(100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f, "delayed", lambda at, series, lag: np.full(len(at), lag))
+        patch.setattr(f, "correlation", lambda measured, moved: height - bend * (moved[0] - lag_s) ** 2)
+        lag = f.best_lag(seconds, seconds, seconds)
+    assert lag.offset_ms == pytest.approx(1000 * lag_s, abs=1e-6)
+    assert lag.r == pytest.approx(height, abs=1e-9)
+
+
 def test_lags_that_would_be_noise_or_lie_outside_are_not_stated() -> None:
     seconds, noise = times(400), np.random.default_rng(1)
     with pytest.raises(f.NotMeasured, match="noise"):
