@@ -11,6 +11,7 @@ const asked = new URLSearchParams(location.hash.slice(1));
 const token = asked.get("token"), measures = asked.has("bench");
 const authorised = token ? { Authorization: `Bearer ${token}` } : {};
 const PATIENCE_MS = 20000; // a connection that is not up by then has found no way
+const ASKING = "waiting for your permission to use the camera or microphone";
 const STATES = {
   waiting: "waiting for the first picture", loading: "loading the model and measuring this computer", running: "live",
   ended: "the source has ended", failed: "failed", closed: "ended",
@@ -19,7 +20,8 @@ const STATES = {
 let session = null; // address of the running session
 let watching = null; // {peer, place} of WHEP
 let sending = null; // {peer, place, stream} of WHIP
-let polling = 0;
+let polling = 0, preparing = 0;
+let asking = false; // whether the browser asks for camera or microphone
 let own = true; // whether this page began the session: only then it ends it
 let engine = null;
 
@@ -59,9 +61,13 @@ function fail(error) {
   if (!(error instanceof Trouble) && !names[error.name]) console.error(error);
 }
 
-function say(text) { $("status").textContent = text; }
+function say(text) {
+  $("status").textContent = text;
+  $("hint").textContent = session ? text : "Choose a source and press Start.";
+}
 
 function tell(state, text = STATES[state.state] || state.state) {
+  if (asking && state.state === "waiting") text = ASKING;
   const loading = state.loading, bar = $("load-bar");
   bar.hidden = !loading;
   if (loading) [bar.max, bar.value] = [loading.total, loading.done];
@@ -131,11 +137,15 @@ async function wanted() {
 
 async function send(camera, microphone) {
   if (!navigator.mediaDevices) throw new Trouble("Camera and microphone need https or localhost: browsers allow them nowhere else.");
-  say("asking for the camera or microphone");
+  const mine = session;
+  asking = true;
+  say(ASKING);
   const stream = await navigator.mediaDevices.getUserMedia({
     video: camera && { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25 } },
     audio: microphone && { echoCancellation: true, noiseSuppression: true },
-  });
+  }).finally(() => { asking = false; });
+  if (session !== mine) stream.getTracks().forEach((track) => track.stop());
+  still(mine);
   const peer = new RTCPeerConnection({ iceServers: servers() });
   sending = { peer, stream };
   for (const track of stream.getTracks()) {
@@ -146,14 +156,19 @@ async function send(camera, microphone) {
   sending.place = await connect(peer, `${session}/whip`);
 }
 
-async function running() {
-  for (;;) {
-    const { value } = await call("GET", session);
+// What goes on while the page waits: Stop, a failure elsewhere, another session.
+function still(mine) { if (!mine || session !== mine) throw new Trouble("stopped"); }
+
+// A session whose speaker is ready runs before its first picture: viewer and camera connect at the same time.
+async function running(mine) {
+  for (let pause = 50; ; pause = Math.min(2 * pause, 400)) {
+    still(mine);
+    const { value } = await call("GET", mine);
+    still(mine);
     tell(value);
     if (value.state === "failed") throw new Trouble(value.error || "The session failed.");
     if (value.stats) return;
-    await new Promise((done) => setTimeout(done, 300));
-    if (!session) throw new Trouble("stopped");
+    await new Promise((done) => setTimeout(done, pause));
   }
 }
 
@@ -216,23 +231,31 @@ async function start(event) {
   event.preventDefault();
   $("error").hidden = true;
   $("start").disabled = true;
+  let mine = null;
   try {
     const body = await wanted();
-    session = (await call("POST", "/api/sessions", body)).place;
+    session = mine = (await call("POST", "/api/sessions", body)).place;
     own = true;
     $("stop").disabled = false;
     const camera = body.source.kind === "whip", microphone = body.voice.kind === "whip";
-    if (camera || microphone) await send(camera, microphone);
-    await look();
+    await Promise.all([camera || microphone ? send(camera, microphone) : null, look()]);
   } catch (error) {
-    if (session || !(error instanceof Trouble) || error.message !== "stopped") fail(error);
-    await stop();
+    await ended(mine, error);
   }
 }
 
+// A session could not go on; one that was stopped, or replaced by another, is no trouble.
+async function ended(mine, error) {
+  if (mine && session !== mine) return;
+  fail(error);
+  await stop();
+}
+
 async function look() {
-  await running();
+  const mine = session;
+  await running(mine);
   await watch();
+  still(mine);
   graphs.forget();
   for (const id of ["graphs", "compare", "playback", "mark"]) $(id).hidden = false;
   $("picture").dataset.pictures = 0;
@@ -247,7 +270,8 @@ async function join() {
   own = false;
   $("start").disabled = true;
   $("stop").disabled = false;
-  await look().catch(async (error) => { fail(error); await stop(); });
+  const mine = session;
+  await look().catch((error) => ended(mine, error));
 }
 
 async function stop() {
@@ -261,12 +285,25 @@ async function stop() {
   watching = sending = null;
   $("player").srcObject = null;
   for (const id of ["graphs", "compare", "playback", "mark", "learning"]) $(id).hidden = true;
+  $("picture").getContext("2d").clearRect(0, 0, $("picture").width, $("picture").height);
   $("start").disabled = false;
   $("stop").disabled = true;
   $("hint").hidden = false;
   $("load-bar").hidden = true;
   if (ending) await call("DELETE", ending).catch(() => {});
   say("not running");
+  prepared().catch(() => {});
+}
+
+// Until the server is ready a session takes seconds to begin: say so before anybody presses Start.
+async function prepared() {
+  clearTimeout(preparing);
+  if (session) return;
+  const { preparing: step, ready } = (await call("GET", "/api/engine")).value;
+  if (session) return;
+  say(step ? `not running; the server is ${step.what}${step.total ? ` (${step.done} of ${step.total})` : ""}`
+    : ready.length ? "ready" : "not running");
+  if (step) preparing = setTimeout(() => prepared().catch(() => {}), 1000);
 }
 
 function choices() {
@@ -308,6 +345,7 @@ async function begin() {
   $("emotions").hidden = engine.emotions.length === 0;
   $("emotion").replaceChildren(...engine.emotions.map((name) => new Option(name === "auto" ? "auto: from the voice, experimental" : name, name)));
   await join();
+  await prepared();
 }
 
 $("settings").addEventListener("submit", start);

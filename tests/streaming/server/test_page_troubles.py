@@ -145,6 +145,53 @@ def test_loading_shows_what_is_done_and_how_far_it_is(profile: Path) -> None:
     asyncio.run(main())
 
 
+def test_the_page_says_how_far_the_server_is_before_anything_is_begun(profile: Path) -> None:
+    engine = Slow()
+
+    async def main() -> None:
+        async with opened(profile, engine=engine, ready=("ann",)) as (_, page, trouble):
+            await says(page, "#status", "not running; the server is preparing ann (0 of 4)")
+            assert await page.text_content("#hint") == "Choose a source and press Start."
+            await page.click("#start")
+            await says(page, "#hint", "loading: preparing ann (0 of 4)")
+            engine.let.set()
+            await pictures(page, 3)
+            await page.click("#stop")
+            await says(page, "#status", "ready")
+            assert trouble == []
+
+    asyncio.run(main())
+
+
+def test_after_a_failure_nothing_of_the_session_before_is_left_to_see(profile: Path) -> None:
+    """Not its figures, its mark or its last picture; what was stopped and begun again at once runs."""
+    blank = """() => { const c = document.getElementById("picture");
+      return c.getContext("2d").getImageData(0, 0, c.width, c.height).data.every((value) => value === 0); }"""
+
+    async def main() -> None:
+        async with opened(profile, "--use-fake-ui-for-media-stream", ready=("ann",)) as (client, page, trouble):
+            await page.click("#start")
+            await pictures(page, 3)
+            await page.click("#stop")
+            await page.click("#start")
+            await pictures(page, 3)
+            assert not await page.evaluate(blank)
+            await page.click("#stop")
+            await page.check("input[name=source][value=whip]")
+            await page.check("#consent")
+            await page.click("#start")
+            await says(page, "#error", "No camera or microphone was found")
+            await says(page, "#status", "ready")
+            assert [await page.is_visible(part) for part in ("#graphs", "#mark", "#compare", "#playback")] == [
+                False
+            ] * 4
+            assert await page.evaluate(blank) and await page.is_visible("#hint")
+            assert (await client.call("GET", "/api/sessions")).body["sessions"] == []
+            assert trouble == []
+
+    asyncio.run(main())
+
+
 def test_a_browser_that_may_not_use_the_camera_says_so(profile: Path) -> None:
     async def main() -> None:
         async with opened(profile, "--use-fake-device-for-media-stream") as (client, page, _):
