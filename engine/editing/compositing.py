@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.editing.observation import Observation
+from engine.errors import ShapeError
 from engine.generators.protocol import Region
 from engine.media import VideoFrame, blend_rgb
 from engine.tracking.alignment import transform_points, warp
@@ -159,7 +160,15 @@ def colour_change(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         [1,3,h/8,w/8] to be added (`recoloured`).
+
+    Raises:
+        ShapeError: sizes that do not belong together.
     """
+    if found.shape != source.shape or found.shape[1] != 3 or mask.shape != (1, 1, *found.shape[2:]):
+        raise ShapeError(
+            f"rendered {tuple(found.shape)}, frame {tuple(source.shape)} and mask {tuple(mask.shape)}; expected twice "
+            "[1,3,h,w] and [1,1,h,w]"
+        )
     ring = functional.avg_pool2d(4 * mask * (1 - mask), _COARSE)
     difference = functional.avg_pool2d(source - found, _COARSE).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
     rows, columns = (blur_matrix(size, _SPREAD_PX, False) for size in ring.shape[2:])

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.editing.features import MOUTH_COUNT
 from engine.editing.mouth import MOUTH_UNITS, OPENING
 from engine.editing.profile import SpeakerProfile
 from engine.editing.tuning import tuned_parameters
-from engine.errors import ProfileError
+from engine.errors import ProfileError, ShapeError
 from engine.generators.identity import generator_hash
 from engine.generators.protocol import Generator
 
@@ -74,7 +75,13 @@ class SpeakerRenderer:
         return self.profile.base + moved
 
     def reached_for(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mouth numbers [8] to aim at, so that viewers see the wanted ones: wider and tighter; closed lips pressed."""
+        """Mouth numbers [8] to aim at, so that viewers see the wanted ones: wider and tighter; closed lips pressed.
+
+        Raises:
+            ShapeError: not eight numbers.
+        """
+        if np.shape(wanted) != (MOUTH_COUNT,):
+            raise ShapeError(f"mouth numbers have shape {np.shape(wanted)}, expected [{MOUTH_COUNT}]")
         profile = self.profile
         aim = np.array(wanted, np.float64)
         above = max(0.0, float(aim[OPENING]) - profile.rest_opening / float(MOUTH_UNITS[OPENING]))

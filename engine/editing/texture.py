@@ -86,7 +86,12 @@ def skin(target: NDArray[np.float64], region: Region) -> Tensor:
     Args:
         target: [68,2] wanted landmarks, crop px.
         region: where the region lies in the crop.
+
+    Raises:
+        ShapeError: not 68 points in a plane.
     """
+    if target.shape != (68, 2):
+        raise ShapeError(f"landmarks {target.shape}; expected [68,2]")
     eye = max(float(np.hypot(*(target[45] - target[36]))), 1.0)
     ys = region.top + (torch.arange(region.height // _GRID_PX) + 0.5) * _GRID_PX
     xs = region.left + (torch.arange(region.width // _GRID_PX) + 0.5) * _GRID_PX
@@ -142,7 +147,15 @@ class Texture:
             picture: [1,3,h,w] rendered, -1...1.
             source: [1,3,h,w] the frame's own region.
             share: [1,1,h,w] how far, 0...1 (`skin`).
+
+        Raises:
+            ShapeError: sizes that do not belong together.
         """
+        if {picture.shape, source.shape, self.band.shape} != {picture.shape} or share.shape[2:] != picture.shape[2:]:
+            raise ShapeError(
+                f"picture {tuple(picture.shape)}, frame {tuple(source.shape)}, texture {tuple(self.band.shape)} and "
+                f"share {tuple(share.shape)}; expected three times [1,3,h,w] and [1,1,h,w]"
+            )
         own, mean = ((share * band.square()).sum() for band in (fine(source), self.band))
         gain = float((own / mean.clamp(min=1e-9)).sqrt().clamp(1.0, _MOST_GAIN))
         return picture + share * (gain * self.band - fine(picture))

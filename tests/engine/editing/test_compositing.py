@@ -17,6 +17,7 @@ from engine.editing.compositing import (
     smooth_step,
     to_frame,
 )
+from engine.errors import ShapeError
 from engine.media import VideoFrame
 from tests.engine.editing.made_up import neutral_head, opened, seen
 from tests.engine.editing.scripted import REGION
@@ -154,3 +155,11 @@ def test_zero_strength_changes_nothing() -> None:
 def test_smooth_step_is_flat_at_both_ends() -> None:
     """0, 1/2 and 1 where they belong."""
     assert smooth_step(torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [0, 0, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize("cut", ["rendered", "mask"])
+def test_colours_of_other_sizes_are_refused(cut: str) -> None:
+    picture, mask = torch.zeros(1, 3, 32, 40), torch.zeros(1, 1, 32, 40)
+    found = picture[:, :, 1:] if cut == "rendered" else picture
+    with pytest.raises(ShapeError, match=r"expected twice \[1,3,h,w\] and \[1,1,h,w\]"):
+        colour_change(found, picture, mask[:, :, :-8] if cut == "mask" else mask)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.editing.mouth import MOUTH_UNITS, OPENING
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
-from engine.errors import ProfileError
+from engine.errors import ProfileError, ShapeError
 from engine.generators.mobile import MobileStyleGAN
 from tests.engine.editing.made_up import SMALL_REGION
 
@@ -147,3 +147,11 @@ def test_a_singular_response_still_gives_finite_mouths(profile: SpeakerProfile, 
     """A picture that answers to nothing: the prior alone decides, and it asks for the mean."""
     deaf = SpeakerRenderer(replace(profile, response=np.zeros((8, 8))), small)
     assert np.allclose(deaf.asked(profile.response_at_zero + 5.0), profile.mouth_mean)
+
+
+@pytest.mark.parametrize("shape", [(7,), (8, 1), ()], ids=str)
+def test_mouths_of_another_count_are_refused(
+    profile: SpeakerProfile, small: MobileStyleGAN, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ShapeError, match=r"expected \[8\]"):
+        SpeakerRenderer(profile, small).reached_for(np.zeros(shape))

@@ -143,3 +143,14 @@ def test_other_shapes_are_refused() -> None:
         carried(torch.zeros(1, 3, 320, 380), face(), face(), REGION)
     with pytest.raises(ShapeError, match=r"twice \[68,2\]"):
         carried(stubble(), face()[:60], face(), REGION)
+
+
+def test_pictures_and_landmarks_that_do_not_belong_together_are_refused() -> None:
+    source = stubble()
+    kept = Texture.following(None, source, face(), face(), REGION)
+    with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
+        kept.onto(source[:, :, 1:], source, WHOLE)
+    with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
+        kept.onto(source, source, WHOLE[:, :, :, 1:])
+    with pytest.raises(ShapeError, match=r"landmarks \(67, 2\); expected \[68,2\]"):
+        skin(face()[1:], REGION)
