@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR
 
 from engine.errors import MediaError
 
@@ -49,9 +50,15 @@ def check_output(target: Path, inputs: Iterable[Path], suffixes: tuple[str, ...]
     """Refuse an output path that cannot work, before any work is done."""
     if target.suffix.lower() not in suffixes:
         raise MediaError(f"{target}: unknown kind of output {target.suffix!r}; expected {' or '.join(suffixes)}.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise MediaError(f"{target}: the folder {target.parent} does not exist. Make it first.")
-    if target.is_dir():
+    try:
+        is_folder = S_ISDIR(target.stat().st_mode)
+    except FileNotFoundError:
+        is_folder = False
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{target}: cannot be a file's name: {error}. Choose another name.") from error
+    if is_folder:
         raise MediaError(f"{target}: is a folder, expected the name of a file to write.")
     if not os.access(target.parent, os.W_OK):
         raise MediaError(f"{target}: no permission to write in {target.parent}. Choose another place.")

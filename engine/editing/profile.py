@@ -1,6 +1,7 @@
 """What enrolment saves of a speaker: one safetensors file, bound to the generator it was made with."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -103,7 +104,7 @@ class SpeakerProfile:
             ProfileError: no such file, not a profile, damaged, or of another version.
         """
         path = Path(path)
-        if not path.is_file():
+        if not os.path.isfile(path):  # False for a name that cannot be, too, where Path would raise
             raise ProfileError(f"{path}: no such file. Make a profile with `livedub enroll VIDEO -o {path.name}`.")
         try:
             with safe_open(path, "pt") as file:

@@ -112,8 +112,8 @@ def read_config(path: Path | None) -> TrainConfig:
         return TrainConfig()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"{path} is not a configuration file: {error}") from error
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path} is not a configuration file: {error}; expected TOML, as text in UTF-8") from error
     config = _build(TrainConfig, table, path.name)
     if not isinstance(config, TrainConfig):
         raise BadInputError(f"{path} gave {type(config).__name__}, expected TrainConfig")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from stat import S_ISDIR
 
 import av
 from av.container import InputContainer
@@ -111,11 +112,17 @@ def read_video_backwards(
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
     """Open a file for reading, with one clear message for each way it can fail."""
-    if not path.exists():
-        raise MediaError(f"{path}: no such file.")
-    if path.is_dir():
+    try:
+        found = path.stat()
+    except (FileNotFoundError, ValueError) as error:
+        raise MediaError(f"{path}: no such file; expected a video or sound. Check the name.") from error
+    except OSError as error:
+        raise MediaError(
+            f"{path}: cannot be opened: {error.strerror}. Expected a video or sound; check the name."
+        ) from error
+    if S_ISDIR(found.st_mode):
         raise MediaError(f"{path}: is a folder, expected a media file.")
-    if path.stat().st_size == 0:
+    if found.st_size == 0:
         raise MediaError(f"{path}: the file is empty (0 bytes). Copy or record it again.")
     try:
         container = av.open(str(path), metadata_errors="replace")

@@ -251,4 +251,4 @@ async def _json(request: web.Request) -> Any:
     try:
         return json.loads(await _body(request))
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"the body is not JSON: {error}") from error
+        raise BadInputError(f"the body is not JSON: {error}; expected an object") from error

@@ -104,8 +104,8 @@ async def _take(socket: web.WebSocketResponse, session: LiveDubSession, reader: 
 async def _obey(socket: web.WebSocketResponse, session: LiveDubSession, text: str, ended: asyncio.Event) -> None:
     try:
         asked = json.loads(text)
-    except ValueError as error:
-        raise BadInputError("a text message is not JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInputError("a text message is not JSON; expected an object of type interrupt or end") from error
     kind: Any = asked.get("type") if isinstance(asked, dict) else None
     if kind == "interrupt":
         buffer = _buffer(session)

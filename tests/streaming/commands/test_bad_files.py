@@ -65,6 +65,8 @@ BAD: dict[str, Make] = {
     "zeros": written(bytes(5000), "bad.mov"),
     "cut short": cut_video,
     "a head without a body": written(riff(0), "bad.wav"),
+    "a name that is too long": lambda folder: folder / ("long" * 80 + ".mp4"),
+    "a file within a file": lambda folder: written(NOISE, "bad.mp4")(folder) / "film.mp4",
     "another alphabet": written(NOISE, "плохо ünd 坏.mp4"),
     "a name of two lines": written(NOISE, "one\ntwo.mp4"),
     "brackets": written(NOISE, "[red]bad[bold].mp4"),
@@ -119,6 +121,25 @@ def test_profiles_that_are_none_are_refused_by_name(kind: str, tmp_path: Path, v
     check_refusal(livedub(*words, engine=engine), bad)
     check_refusal(livedub("compile", bad, engine=engine), bad)
     assert engine.sessions == [] and engine.compiled == []
+
+
+@pytest.mark.parametrize("command", ["dub", "enroll", "plot", "train"])
+def test_names_of_outputs_that_cannot_be_are_refused(command: str, tmp_path: Path, video: Path, speech: Path) -> None:
+    """Before any work: a name that is too long, within a file, within a folder that is not there."""
+    words = {"dub": ("dub", video, "--audio", speech, "--consent"), "enroll": ("enroll", video, "--consent"),
+             "plot": ("plot", speech), "train": ("train", "mood", tmp_path)}[command]  # fmt: skip
+    suffix = {"dub": ".mp4", "enroll": ".safetensors", "plot": ".png", "train": ".safetensors"}[command]
+    engine = FakeEngine()
+    for place in (tmp_path / ("out" * 100 + suffix), video / f"out{suffix}", tmp_path / "none" / f"out{suffix}"):
+        check_refusal(livedub(*words, "-o", place, engine=engine), place)
+    assert engine.enrolled == [] and engine.sessions == []
+
+
+def test_settings_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_bytes(b"\xff\xfe\x00")
+    done = livedub("train", "speech", tmp_path, tmp_path / "run", "--config", tmp_path / "settings.toml")
+    check_refusal(done, tmp_path / "settings.toml")
+    assert "expected TOML, as text in UTF-8" in done.err
 
 
 def test_a_film_without_sound_and_a_sound_without_film_are_told_apart(
