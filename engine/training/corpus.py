@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, BadInputError
+from engine.errors import BackendError
+from engine.training.arrays import read_arrays
 from engine.training.espeak import EspeakVoice
 from engine.training.recordings import HibariVoice, RecordedVoice
 from engine.training.running import Progress
@@ -158,18 +159,12 @@ def write_voice(path: Path, utterances: Sequence[Utterance]) -> None:
 
 def read_voice(path: Path) -> Iterator[Recording]:
     """The recordings of one voice file."""
-    try:
-        with np.load(path) as archive:
-            data = {name: archive[name] for name in archive.files}
-        samples, bounds = data["samples"], data["bounds"]
-        owner, names = data["phone_utterance"], data["phone"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInputError(f"{path} is not a voice of the corpus: {error}; build it again") from error
+    parts = ("samples", "bounds", "phone_utterance", "phone", "phone_start", "phone_end")
+    found = read_arrays(path, parts, "a voice of the corpus", "build it again")
+    samples, bounds, owner, names, starts, ends = found
     for index, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
         rows = np.flatnonzero(owner == index)
-        phones = tuple(
-            Phone(str(names[row]), float(data["phone_start"][row]), float(data["phone_end"][row])) for row in rows
-        )
+        phones = tuple(Phone(str(names[row]), float(starts[row]), float(ends[row])) for row in rows)
         if phones:
             yield Recording(path.stem, samples[begin:end].astype(np.float32) / 32767.0, phones)
 

@@ -96,9 +96,12 @@ def test_no_voice_at_all_is_an_error(tmp_path: Path) -> None:
 
 def test_a_damaged_voice_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
-    path.write_bytes(b"nothing")
-    with pytest.raises(BadInputError, match="build it again"):
-        list(read_voice(path))
+    write_voice(path, [_utterance()])
+    whole = path.read_bytes()
+    for broken in (b"nothing", b"", whole[:-40], whole[: len(whole) // 2]):
+        path.write_bytes(broken)
+        with pytest.raises(BadInputError, match="is not a voice of the corpus: .*; build it again"):
+            list(read_voice(path))
 
 
 def test_gaps_between_words_go_to_their_neighbours_and_pauses_stay() -> None:
