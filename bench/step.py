@@ -60,7 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = f"python -m bench step {' '.join(arguments or [])}".strip()
     result = {**header(command), "threads": torch.get_num_threads(), "ceilings": ceilings, "variants": rows}
     result["speedup"] = speedup(rows)
-    result["gradient_cosine"] = {row["name"]: row["gradient_cosine"] for row in rows if row.get("gradient_cosine")}
+    result["gradient_cosine"] = {
+        row["name"]: row["gradient_cosine"] for row in rows if row.get("gradient_cosine") is not None
+    }
     write_json(options.out, result)
     options.out.with_suffix(".md").write_text(table(rows), encoding="utf-8")
     options.out.with_suffix(".svg").write_text(bars(rows), encoding="utf-8")
@@ -174,7 +176,8 @@ def speedup(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for row in rows:
-        if "speedup" in row and (row.get("gradient_cosine") or 1.0) >= _LEAST_COSINE:
+        cosine = row.get("gradient_cosine")
+        if "speedup" in row and (cosine is None or cosine >= _LEAST_COSINE):
             work = f"{row['generator']} {'render' if row['effort'] == 0 else 'step'}"
             work += " in bfloat16" if row["half"] else ""
             found[work] = max(found.get(work, 0.0), row["speedup"])

@@ -202,7 +202,8 @@ def choose_for(work: Work, asked: BackendName, folder: Path | None = None) -> Ch
         The backend, with the reason and all trials; the reference where nothing else was tried, with that as reason.
 
     Raises:
-        BackendError: the backend asked for cannot be had here, or computes something else.
+        BackendError: the backend asked for cannot be had here, or computes something else. Work that no GPU backend
+            runs yet stays eager, and the choice says so.
     """
     folder = folder or packages_dir()
     if asked == "eager":

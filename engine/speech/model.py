@@ -36,7 +36,7 @@ ENCODER: Final = "whisper-tiny-en"
 """Catalogue name of the encoder's weights."""
 
 LOOK_AHEADS_MS: Final = range(40, 201)
-"""Look-aheads that may be asked for; the model takes the longest of its own that is within."""
+"""Look-aheads that may be asked for; the model takes one of its own within: the largest chunk, which costs least."""
 
 CLOSING_S: Final = 0.4
 """Seconds of rest that follow the end of the sound, in which the mouth closes."""

@@ -50,9 +50,10 @@ def test_ratios_are_to_the_plain_variant_and_the_right_ceiling() -> None:
 
 
 def test_a_step_with_another_gradient_has_no_ratio_worth_telling() -> None:
-    found = rows(cosine=0.97)
-    bench.with_ratios(found, CEILINGS)
-    assert bench.speedup(found) == {"default step": 5.0}
+    for cosine in (0.97, 0.0, -1.0, float("nan")):
+        found = rows(cosine=cosine)
+        bench.with_ratios(found, CEILINGS)
+        assert bench.speedup(found) == {"default step": 5.0}
 
 
 def test_without_the_plain_variant_there_is_no_ratio() -> None:
