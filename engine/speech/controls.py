@@ -21,7 +21,7 @@ EXPRESSIONS: Final = (
 FRAME_RATE: Final = 50
 """Control frames per second; frame k is at k / 50 s."""
 
-DECIDED: Final = (0.5, 0.85)
+DECIDED: Final = (0.4, 0.75)
 """Predicted shares of closing between which lips go from open to closed."""
 
 _JAW, _CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")
@@ -30,7 +30,7 @@ _JAW, _CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")
 def decide(controls: NDArray[np.float32]) -> NDArray[np.float32]:
     """[..., CONTROLS] predicted controls -> [..., CONTROLS] with lips that close or do not.
 
-    A predicted share below one half is doubt, not lips that are half closed: those hardly exist.
+    A small predicted share is doubt, not lips that are a little closed: those hardly exist.
     """
     low, high = DECIDED
     decided = np.array(controls, np.float32)

@@ -11,9 +11,9 @@ JAW, CLOSE = CONTROLS.index("jaw"), CONTROLS.index("close")
 
 
 def test_doubt_does_not_close_lips() -> None:
-    """Below one half nothing, from 0.85 on all, and no other control changes."""
+    """Below 0.4 nothing, from 0.75 on all, and no other control changes."""
     rows = np.full((5, len(CONTROLS)), 0.3, np.float32)
-    rows[:, CLOSE] = (0.0, 0.5, 0.675, 0.85, 1.0)
+    rows[:, CLOSE] = (0.0, 0.4, 0.575, 0.75, 1.0)
     decided = decide(rows)
     assert decided[:, CLOSE] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0], abs=1e-6)
     others = [index for index in range(len(CONTROLS)) if index != CLOSE]

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from engine.errors import BadInputError, WeightsError, WeightsFormatError
 from engine.speech import LOOK_AHEADS_MS, load_speech_model, model
 from engine.speech.closing import JAW_HELD, ClosingNet
-from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis
+from engine.speech.controls import CONTROLS, DECIDED, EXPRESSIONS, FaceBasis
 from engine.speech.model import SpeechModel, look_ahead_ms, save_speech_model, within
 from engine.speech.mood import SHIPPED as MOOD
 from engine.speech.mood import read_mood_net
@@ -190,13 +190,15 @@ def test_with_a_detector_a_stream_is_the_same_however_it_is_cut(cuts: list[int],
 
 def test_the_detector_alone_says_whether_lips_close_and_a_sure_one_holds_the_jaw() -> None:
     sound, jaw = syllables(1.5, 140.0), CONTROLS.index("jaw")
-    opened, half, shut = (columns(speech_model(Deciding(logit)), sound) for logit in (-20.0, 0.0, 20.0))
+    doubt = DECIDED[0]
+    logits = (-20.0, float(np.log(doubt / (1 - doubt))), 20.0)
+    opened, half, shut = (columns(speech_model(Deciding(logit)), sound) for logit in logits)
     speaking = opened[:, jaw] > 1e-3
     assert speaking.sum() > 20
     close = CONTROLS.index("close")
     assert np.abs(opened[:, close]).max() == 0.0, "whatever the network itself says of closing"
     np.testing.assert_allclose(shut[speaking, close], shut[speaking, jaw], rtol=1e-3)
-    np.testing.assert_allclose(half[speaking, jaw], (1 - 0.5 * JAW_HELD) * opened[speaking, jaw], rtol=2e-3)
+    np.testing.assert_allclose(half[speaking, jaw], (1 - doubt * JAW_HELD) * opened[speaking, jaw], rtol=2e-3)
     assert (shut[:, jaw] <= half[:, jaw] + 1e-6).all() and shut[:, jaw].sum() < 0.5 * opened[:, jaw].sum()
 
 
