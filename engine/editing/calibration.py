@@ -99,4 +99,4 @@ def _sharpness(renderer: SpeakerRenderer, sample: Sample, share: float) -> tuple
         picture = sharpen(match_colour(picture, source, mask), share)
         patch = to_frame(picture, mask, seen, region, (sample.rgb.shape[0], sample.rgb.shape[1]))
     shown, own = compare_detail(patch, sample.rgb)
-    return shown, max(own, 1e-6)
+    return shown.variance, max(own.variance, 1e-6)

@@ -242,7 +242,7 @@ def to_frame(
     right, bottom = int(np.ceil(placed[:, 0].max())), int(np.ceil(placed[:, 1].max()))
     height, width = max(1, min(bottom, size[0]) - top), max(1, min(right, size[1]) - left)
     matrix = patch_to_region(observation, region, top, left)
-    both = warp(torch.cat([picture, mask], 1), matrix, (height, width))[0]
-    share = torch.where(both[3] < _LEAST, 0.0, both[3])
+    both = warp(torch.cat([picture, mask], 1), matrix, (height, width), sharp=True)[0]
+    share = torch.where(both[3] < _LEAST, 0.0, both[3]).clamp(max=1.0)
     rgb = ((both[:3].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0)
     return Patch(rgb.contiguous().numpy(), share.contiguous().numpy(), top, left)

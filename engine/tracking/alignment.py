@@ -86,7 +86,7 @@ def transform_points(points: NDArray[Any], matrix: NDArray[np.float64]) -> NDArr
     return np.concatenate([moved, points[:, 2:] * _scale(matrix)], axis=1)
 
 
-def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]) -> Tensor:
+def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int], sharp: bool = False) -> Tensor:
     """Resample a picture into a crop; differentiable with respect to the picture.
 
     Bilinear where the crop magnifies; where it makes smaller, the picture is averaged over as many pixels as fall into
@@ -96,6 +96,8 @@ def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]
         image: [B,C,H,W] float32, any range.
         matrix: [3,3] affine, crop px -> px of `image`, continuous coordinates.
         size: side of the crop in px, or its (height, width).
+        sharp: keep fine detail, for pictures that are seen: bicubic where the crop magnifies (values may overshoot);
+            where it makes smaller, no more is averaged than one of its pixels covers.
 
     Returns:
         [B,C,size,size].
@@ -106,14 +108,15 @@ def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]
         raise ShapeError(f"matrix has shape {matrix.shape}, expected [3, 3]")
     height, width = (size, size) if isinstance(size, int) else size
     shrink = _scale(matrix)
-    pool = max(int(shrink + 1e-6), 1)
+    pool = max(int(shrink / (2 if sharp else 1) + 1e-6), 1)
     part, offset = _needed(image, matrix, (height, width), pool)
     if pool > 1:
         part = functional.avg_pool2d(part, pool)
-    samples = 2 if shrink / pool > 1.05 else 1
+    samples = max(2, math.ceil(shrink / pool - 0.25)) if shrink / pool > 1.05 else 1
+    mode = "bicubic" if sharp and shrink < 1 else "bilinear"
     grid = _grid(matrix, offset, pool, (height, width), samples, part)
     crop = functional.grid_sample(
-        part, grid.expand(image.shape[0], -1, -1, -1), mode="bilinear", padding_mode="border", align_corners=False
+        part, grid.expand(image.shape[0], -1, -1, -1), mode=mode, padding_mode="border", align_corners=False
     )
     return crop.reshape(*crop.shape[:2], samples**2, height, width).mean(2) if samples > 1 else crop
 

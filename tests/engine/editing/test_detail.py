@@ -9,8 +9,10 @@ from engine.editing.detail import (
     GRAIN_LIMIT,
     LAPLACIAN_GAIN,
     Detail,
+    Fineness,
     compare_detail,
     edges,
+    fineness,
     laplacian_variance,
     luma,
 )
@@ -29,10 +31,13 @@ def everywhere(size: int = 160) -> NDArray[np.bool_]:
     return np.ones((size, size), bool)
 
 
-def run(detail: Detail, own: float, answer: float, frames: int = 120) -> Detail:
-    """Frames of one variance, and a region whose variance is `answer` times (1 + share) squared."""
+def run(detail: Detail, own: float, answer: float, frames: int = 120, quiet: float = 1.0) -> Detail:
+    """Frames of one variance, and a region whose variance is `answer` times (1 + share) squared.
+
+    Of the frame's variance the share `quiet` lies on smooth skin, too; the region's skin shows nothing.
+    """
     for _ in range(frames):
-        detail.follow(answer * (1 + detail.share) ** 2, own)
+        detail.follow(Fineness(answer * (1 + detail.share) ** 2, 0.0), Fineness(own, quiet * own))
     return detail
 
 
@@ -67,8 +72,8 @@ def test_comparison_looks_at_the_frame_under_the_patch() -> None:
     frame[20:180, 30:190] = np.clip(np.round(noisy(6.0)), 0, 255).astype(np.uint8)
     patch = Patch(noisy(3.0), np.ones((160, 160), np.float32), 20, 30)
     shown, own = compare_detail(patch, frame)
-    assert shown == pytest.approx(LAPLACIAN_GAIN * 9, rel=0.08)
-    assert own == pytest.approx(LAPLACIAN_GAIN * 36, rel=0.08)
+    assert shown.variance == pytest.approx(LAPLACIAN_GAIN * 9, rel=0.08)
+    assert own.variance == pytest.approx(LAPLACIAN_GAIN * 36, rel=0.08)
 
 
 def test_a_soft_region_is_sharpened_until_it_is_as_sharp() -> None:
@@ -91,13 +96,45 @@ def test_what_sharpening_cannot_give_is_filled_with_noise_in_part() -> None:
     assert run(Detail(0.0, 0.0), own=1e6, answer=1.0).grain == GRAIN_LIMIT
 
 
+@pytest.mark.parametrize(("quiet", "most"), [(0.0, 1.0), (0.25, 2.5), (1.0, GRAIN_LIMIT)])
+def test_noise_is_hardly_more_than_lies_on_the_frame_s_smooth_skin(quiet: float, most: float) -> None:
+    """A film whose detail is edges gets noise that is not seen; a noisy one gets its noise back."""
+    detail = run(Detail(0.0, 0.0), own=400.0, answer=2.0, quiet=quiet)
+    assert 0.9 * min(most, 4.0) < detail.grain <= most
+
+
+def test_a_region_that_is_noisier_than_the_frame_gets_the_unseen_noise_at_most() -> None:
+    detail = Detail(0.0, 0.0)
+    for _ in range(50):
+        detail.follow(Fineness(10.0, 500.0), Fineness(400.0, 0.0))
+    assert detail.grain == pytest.approx(1.0)
+
+
+def test_quiet_blocks_tell_noise_from_edges() -> None:
+    """A grid of strong lines with noise between: the variance is the lines', the quiet is the noise's."""
+    picture = noisy(2.0)
+    picture[::40] += 60
+    picture[:, ::40] += 60
+    found = fineness(picture, everywhere())
+    assert found.quiet == pytest.approx(LAPLACIAN_GAIN * 4.0, rel=0.25)
+    assert found.variance > 4 * found.quiet
+
+
+@pytest.mark.parametrize("side", [6, 9])
+def test_a_face_without_a_whole_block_is_all_quiet(side: int) -> None:
+    inside = everywhere(side)
+    inside[0, 0] = False
+    found = fineness(noisy(4.0, side), inside)
+    assert found.quiet == found.variance > 0
+
+
 def test_one_frame_changes_little_and_frames_without_a_region_nothing() -> None:
     detail = Detail(0.5, 1.0)
-    detail.follow(1e-3, 1e3)
+    detail.follow(Fineness(1e-3, 0.0), Fineness(1e3, 0.0))
     assert abs(detail.share - 0.5) <= 0.1
     before = (detail.share, detail.grain, detail.own, detail.shown)
-    detail.follow(0.0, 50.0)
-    detail.follow(50.0, 0.0)
+    detail.follow(Fineness(0.0, 0.0), Fineness(50.0, 1.0))
+    detail.follow(Fineness(50.0, 1.0), Fineness(0.0, 0.0))
     assert (detail.share, detail.grain, detail.own, detail.shown) == before
 
 

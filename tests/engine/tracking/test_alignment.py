@@ -98,6 +98,26 @@ def test_fine_stripes_are_averaged_not_aliased() -> None:
     assert float((crop - 0.5).abs().max()) < 0.25
 
 
+@pytest.mark.parametrize("shrink", [1.3, 2.2, 2.8, 3.7])
+def test_a_sharp_reduction_keeps_more_fine_detail_and_is_not_aliased(shrink: float) -> None:
+    """Noise keeps more of its strength than by default; stripes finer than the crop vanish all the same."""
+    noise = torch.randn(1, 1, 240, 240, generator=torch.Generator().manual_seed(0))
+    matrix, size = np.diag([shrink, shrink, 1.0]), (60, 60)
+    kept, plain = (float(warp(noise, matrix, size, sharp=sharp).std()) for sharp in (True, False))
+    assert kept >= plain and (kept > 1.05 * plain or shrink < 2)
+    stripes = (torch.arange(240) % 2).to(torch.float32).expand(1, 1, 240, 240) * 2 - 1
+    assert float(warp(stripes, matrix, size, sharp=True).abs().mean()) < 0.4
+
+
+def test_a_sharp_magnification_keeps_edges_steeper() -> None:
+    edge = (torch.arange(32) >= 16).to(torch.float32).expand(1, 1, 32, 32).contiguous()
+    matrix = np.diag([0.25, 0.25, 1.0])
+    steep, plain = (warp(edge, matrix, 128, sharp=sharp)[0, 0, 64].diff().max() for sharp in (True, False))
+    assert float(steep) > 1.1 * float(plain)
+    flat = torch.full((1, 1, 32, 32), 0.3)
+    assert torch.allclose(warp(flat, matrix, 128, sharp=True), torch.full((1, 1, 128, 128), 0.3), atol=1e-5)
+
+
 def test_border_is_repeated_outside() -> None:
     image = torch.full((1, 3, 10, 10), 0.3)
     matrix = np.array([[1.0, 0, -50], [0, 1, -50], [0, 0, 1]])
