@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_S: Final = 5.0
 """A source that does not open or send for so long is lost."""
 
+_LOOKS_S: Final = 1.0
+"""How long a source is looked at for what is in it, before its first picture."""
+
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Pauses before a lost source is opened again; the last one stays."""
 
@@ -79,15 +82,11 @@ class FfmpegStream:
 
     def __init__(self, url: str, kind: str | None = None) -> None:
         """Open it."""
-        options = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "1000000", "probesize": "500000"}
-        if url.startswith("rtsp"):
-            options["rtsp_transport"] = "tcp"
         self._name = without_credentials(url)
-        try:
-            self._container: InputContainer = av.open(url, format=kind, options=options, timeout=(TIMEOUT_S, TIMEOUT_S))
-        except (av.FFmpegError, OSError, ValueError) as error:
-            advice = "Is it plugged in, free, and allowed to be used?" if kind else "Is it sending?"
-            raise MediaError(f"{self._name}: cannot be opened: {_reason(error)}. {advice}") from error
+        self._container = self._opened(url, kind, _LOOKS_S)
+        if url.startswith("rtmp") and not self._container.streams.video:  # its pictures begin with their next key one
+            self._container.close()
+            self._container = self._opened(url, kind, TIMEOUT_S)
         streams = [*self._container.streams.video[:1], *self._container.streams.audio[:1]]
         if not streams:
             self._container.close()
@@ -97,6 +96,18 @@ class FfmpegStream:
         self._frames: Iterator[object] = iter(self._container.decode(*streams))
         self._reader = PictureReader()
         self._resampler = av.AudioResampler("fltp", None, SOUND_RATE)
+
+    def _opened(self, url: str, kind: str | None, looks_s: float) -> InputContainer:
+        """Open it, and look for so long what is in it."""
+        options = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": str(round(looks_s * 1e6))}
+        options["probesize"] = str(round(looks_s * 500_000))
+        if url.startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"
+        try:
+            return av.open(url, format=kind, options=options, timeout=(TIMEOUT_S, TIMEOUT_S))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            advice = "Is it plugged in, free, and allowed to be used?" if kind else "Is it sending?"
+            raise MediaError(f"{self._name}: cannot be opened: {_reason(error)}. {advice}") from error
 
     def read(self) -> Item | None:
         """The next picture that has a time, or the next sound."""

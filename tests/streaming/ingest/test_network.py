@@ -5,6 +5,7 @@ import socket
 import threading
 from contextlib import aclosing
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -162,3 +163,33 @@ def test_a_camera_is_read_as_any_other_source() -> None:
     assert isinstance(frame, VideoFrame)
     assert (frame.width, frame.height) == (64, 48)
     made_up.close()
+
+
+@pytest.mark.parametrize(("scheme", "looks"), [("rtmp", [1_000_000, 5_000_000]), ("rtsp", [1_000_000])])
+def test_an_rtmp_source_that_is_joined_between_key_pictures_is_looked_at_longer(
+    scheme: str, looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers begin with sound alone then: taken as it is, it would never show a picture."""
+    asked: list[int] = []
+    closed: list[int] = []
+
+    class Opened:
+        """A container that has pictures only when it was looked at for long."""
+
+        def __init__(self, url: str, options: dict[str, str], **_: object) -> None:
+            asked.append(int(options["analyzeduration"]))
+            video = [SimpleNamespace(codec_context=SimpleNamespace(thread_count=0))] if asked[-1] > 2_000_000 else []
+            self.streams = SimpleNamespace(video=video, audio=["sound"])
+            self.decoded: tuple[object, ...] = ()
+
+        def decode(self, *streams: object) -> list[object]:
+            self.decoded = streams
+            return []
+
+        def close(self) -> None:
+            closed.append(len(asked))
+
+    monkeypatch.setattr(av, "open", Opened)
+    source = FfmpegStream(f"{scheme}://server/live/x")
+    assert asked == looks and closed == ([1] if scheme == "rtmp" else [])
+    assert len(source._container.decoded) == len(looks)  # type: ignore[attr-defined]
