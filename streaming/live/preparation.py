@@ -58,6 +58,7 @@ class Preparation:
                     self.problems[name] = " ".join(str(error).split())
                     log.warning("speaker %s cannot be made ready: %s", name, error)
                 finally:
+                    self.progress = None
                     done.set()
             if self.ready:
                 await self._look(self.ready[0], around)

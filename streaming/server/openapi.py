@@ -28,7 +28,7 @@ def description(features: Features) -> dict[str, Any]:
         },
         "security": [{"token": []}, {}],
         "paths": {
-            "/api/engine": {"get": _call("What may be asked for", {"200": "speakers, efforts, emotions, limits"})},
+            "/api/engine": {"get": _call("What may be asked for", {"200": "speakers, who is ready, emotions, limits"})},
             "/api/speakers/{speaker}": {
                 "parameters": [_parameter("speaker")],
                 "get": _call("A speaker's profile", {"200": "a file"}),
