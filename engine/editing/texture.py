@@ -20,7 +20,7 @@ from torch.nn import functional
 from engine.editing.compositing import convex_hull, inner_distance, smooth_step
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
-from kernels.separable import coarse_part, enlarged
+from kernels.separable import blurred, coarse_part, enlarged
 
 _BAND_PX: Final = 12.0
 """Standard deviation of the blur that parts texture from the rest, crop px: hairs, pores and patches of a beard are
@@ -40,6 +40,11 @@ _FAR: Final = 0.5
 _OFF_LIPS: Final = (0.03, 0.10)
 """Distances from the lips at which the frame's texture begins and is complete, in the same unit."""
 _LIPS: Final = np.arange(48, 60)
+_OUTLINE: Final = (0.2, 0.35)
+"""Strengths of a block's mean, of a range of 2, from which on it lies at an outline in part and wholly: light and dark
+of stubble and noise cancel out in it."""
+_AROUND_PX: Final = 8.0
+"""How far an outline reaches, crop px."""
 
 
 def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.float64], region: Region) -> Tensor:
@@ -106,6 +111,18 @@ def fine(picture: Tensor) -> Tensor:
     return picture - coarse_part(picture, _COARSE, _BAND_PX / _COARSE)
 
 
+def off_outlines(*bands: Tensor) -> Tensor:
+    """Where no band [1,3,h,w] holds an outline, 1, falling to 0 around those that do: [1,1,h,w].
+
+    What is wider and stronger than pores and stubble is a jaw before hair or a collar. Where the head is turned it is
+    carried to another place than the generator draws it, and would be seen twice.
+    """
+    coarse = functional.avg_pool2d(torch.cat(bands, 1), _GRID_PX, ceil_mode=True).abs().amax(1, keepdim=True)
+    around = blurred(functional.max_pool2d(coarse, 3, 1, 1), _AROUND_PX / _GRID_PX)
+    full = enlarged(around, (bands[0].shape[2], bands[0].shape[3]))
+    return 1 - smooth_step((full - _OUTLINE[0]) / (_OUTLINE[1] - _OUTLINE[0]))
+
+
 @dataclass(frozen=True, slots=True)
 class Texture:
     """A shot's running texture."""
@@ -157,5 +174,6 @@ class Texture:
                 f"share {tuple(share.shape)}; expected three times [1,3,h,w] and [1,1,h,w]"
             )
         own, mean = ((share * band.square()).sum() for band in (fine(source), self.band))
-        gain = float((own / mean.clamp(min=1e-9)).sqrt().clamp(1.0, _MOST_GAIN))
-        return picture + share * (gain * self.band - fine(picture))
+        band = float((own / mean.clamp(min=1e-9)).sqrt().clamp(1.0, _MOST_GAIN)) * self.band
+        drawn = fine(picture)
+        return picture + share * off_outlines(band, drawn) * (band - drawn)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from engine.editing.texture import Texture, carried, fine, skin
+from engine.editing.texture import Texture, carried, fine, off_outlines, skin
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
 from kernels.separable import blurred
@@ -154,3 +154,24 @@ def test_pictures_and_landmarks_that_do_not_belong_together_are_refused() -> Non
         kept.onto(source, source, WHOLE[:, :, :, 1:])
     with pytest.raises(ShapeError, match=r"landmarks \(67, 2\); expected \[68,2\]"):
         skin(face()[1:], REGION)
+
+
+def jaw_before_hair(column: int) -> Tensor:
+    """A region of bright skin beside dark hair, with an outline at that column."""
+    bright = (torch.arange(REGION.width) < column).to(torch.float32) * 1.2 - 0.6
+    return bright.expand(1, 3, REGION.height, REGION.width).contiguous()
+
+
+def test_texture_is_carried_and_outlines_are_not() -> None:
+    """Far from an outline nothing is held back, at it everything; stubble is no outline."""
+    found = off_outlines(fine(jaw_before_hair(200)), 0.4 * fine(stubble()))
+    assert float(found[..., :, 190:210].max()) < 0.05
+    assert float(found[..., :, :120].min()) == float(found[..., :, 280:].min()) == 1.0
+
+
+def test_an_outline_of_the_frame_is_not_seen_beside_the_rendered_one() -> None:
+    """The generator has drawn the jaw 40 px beside where it was filmed: only its own is there."""
+    filmed, rendered = jaw_before_hair(200), jaw_before_hair(240)
+    found = Texture.following(None, filmed, face(), face(), REGION).onto(rendered, filmed, WHOLE)
+    assert float((found - rendered).abs()[..., 194:206].max()) < 0.02
+    assert float((found - rendered).abs()[..., 234:246].max()) < 0.02
