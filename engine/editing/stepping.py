@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.editing.graphs import StepData, View
 from engine.editing.perceptual import PerceptualLoss
-from engine.editing.refine import RefineConfig, Refined, RefineProblem, looks_of
+from engine.editing.refine import RefineConfig, Refined, RefineProblem, looks_of, taken
 from kernels.step import STATE, StepState
 
 Runner = Callable[..., tuple[Tensor, ...]]
@@ -62,7 +62,8 @@ def refine_by(
     iod = torch.as_tensor(problem.iod_px, dtype=torch.float32)
     data = StepData(problem.w, last, problem.target, iod, problem.source, problem.edge)
     fixed = (*data.tensors, *view.tensors, *goal)
-    state = StepState.begin(config.keep * last)
+    start = config.keep * last
+    state = StepState.begin(start)
     best, best_loss, most = torch.zeros_like(last), float("inf"), float("inf")
     for _ in range(steps):
         results = step(*state.tensors, *fixed)
@@ -75,4 +76,4 @@ def refine_by(
         if not bool(torch.isfinite(gradient).all()):
             return Refined(best, True)
         state = StepState.after(results)
-    return Refined(state.z, False)
+    return Refined(taken(start, state.z, steps, config), False)

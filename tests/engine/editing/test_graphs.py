@@ -121,7 +121,7 @@ def test_traced_steps_are_refines(
     perceptual: PerceptualLoss,
 ) -> None:
     task, view, render = problem
-    config = RefineConfig(rate=0.01)
+    config = RefineConfig(rate=0.01, whole=1)
     last = 0.05 * torch.randn(len(task.w), len(statistics.basis), generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         predicted_picture = render(task.w)

@@ -67,6 +67,28 @@ def test_more_steps_come_nearer(perceptual: PerceptualLoss) -> None:
     assert left == sorted(left, reverse=True) and left[3] < 0.6 * left[0]
 
 
+@pytest.mark.parametrize(("steps", "share"), [(1, 0.125), (2, 0.25), (8, 1.0), (9, 1.0)])
+def test_of_few_steps_a_share_of_the_way_is_taken(perceptual: PerceptualLoss, steps: int, share: float) -> None:
+    """Adam's first step is as long at the goal as far from it: one step a frame would jump to and fro."""
+    last = torch.full((ROWS, AXES), 0.1)
+    config = replace(FREE, keep=0.5)
+    gone = search(perceptual, replace(config, whole=1), steps, last) - 0.5 * last
+    assert float(gone.abs().max()) > 0.01
+    torch.testing.assert_close(search(perceptual, config, steps, last) - 0.5 * last, share * gone, rtol=1e-4, atol=1e-6)
+
+
+def test_one_step_a_frame_settles_instead_of_jumping(perceptual: PerceptualLoss) -> None:
+    """Frame after frame of one still picture: what the steps do to it dies away."""
+    offset, moves = torch.zeros(ROWS, AXES), []
+    config = replace(FREE, keep=1.0, rate=0.08)
+    for _ in range(60):
+        after = search(perceptual, config, 1, offset)
+        moves.append(float((after - offset).abs().max()))
+        offset = after
+    assert max(moves[-10:]) <= 0.08 / 8 * 1.01
+    assert torch.allclose(offset[0], WANTED, atol=0.03)
+
+
 def test_no_steps_give_no_offset_even_after_a_frame_that_had_one(perceptual: PerceptualLoss) -> None:
     assert not search(perceptual, FREE, 0, torch.ones(ROWS, AXES)).any()
 
