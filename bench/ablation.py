@@ -43,7 +43,7 @@ EFFORTS: Final = (0, 1, 2, 4, 8)
 """Optimisation steps a frame whose cost is measured."""
 TERM_EFFORT: Final = 4
 """Steps a frame at which terms are left out."""
-_SEARCH: Final = frozenset({"rate", "beta1", "stages"})
+_SEARCH: Final = frozenset({"rate", "beta1", "stages", "whole"})
 """Settings of the W+ search that are no terms of its objective; `keep`, its warm start, is left out like a term."""
 _FIT_TERMS: Final = ("perceptual", "pixel", "slope_prior", "weight_rate")
 """Terms of the joint fit; without `weight_rate` the generator's weights stay as they are."""

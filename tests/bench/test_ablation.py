@@ -54,7 +54,7 @@ PICTURES = 2
 def test_every_weight_of_the_objective_is_left_out_once_and_nothing_else() -> None:
     found = {way.name: way for way in variants((0, 2), 4, fit=False)}
     names = terms(RefineConfig())
-    assert set(names) == {item.name for item in fields(RefineConfig)} - {"rate", "beta1", "stages"}
+    assert set(names) == {item.name for item in fields(RefineConfig)} - {"rate", "beta1", "stages", "whole"}
     assert set(found) == {"effort 0", "effort 2", WHOLE, *(f"without {name}" for name in names)}
     assert (found["effort 2"].effort, found[WHOLE].effort) == (2, 4)
     for name in names:
