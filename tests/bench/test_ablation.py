@@ -141,16 +141,20 @@ def test_a_painted_speaker_is_measured_under_every_objective(
 ) -> None:
     """Real sessions: each variant gets its objective and effort, costs are told by stage, terms change the search."""
     shown: dict[tuple[str, float], NDArray[np.float32]] = {}
-    edit = FrameEditor.edit
+    predict, composite = FrameEditor.predict, FrameEditor.composite
     asked: list[tuple[RefineConfig, int]] = []
 
     def noted(self: FrameEditor, *args: Any) -> Any:
-        found = edit(self, *args)
         asked.append((self._config, args[4]))
-        shown[way.name, len(asked)] = found.patch.rgb
+        return predict(self, *args)
+
+    def kept(self: FrameEditor, *args: Any) -> Any:
+        found = composite(self, *args)
+        shown[way.name, sum(name == way.name for name, _ in shown) + 1] = found.patch.rgb
         return found
 
-    monkeypatch.setattr(FrameEditor, "edit", noted)
+    monkeypatch.setattr(FrameEditor, "predict", noted)
+    monkeypatch.setattr(FrameEditor, "composite", kept)
     lines: list[str] = []
     names = ("effort 0", WHOLE, "without landmark", "without prior")
     ways = [way for way in variants((0,), 4, fit=False) if way.name in names]
