@@ -35,11 +35,11 @@ _COARSE: Final = 8
 _SPREAD_PX: Final = 9.0
 """... and spread with a kernel of this standard deviation there."""
 _COLOUR_LIMIT: Final = 0.12
+"""Largest colour correction, in units of -1...1."""
 _FOLLOWED: Final = 0.15
 """Share of a new frame in the running change of colour."""
 _SUDDEN: Final = 0.06
 """Mean change of light, of a range of 2, beyond which a frame's own colour is taken, at twice this wholly."""
-"""Largest colour correction, in units of -1...1."""
 
 
 @dataclass(frozen=True, slots=True)

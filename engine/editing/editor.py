@@ -190,27 +190,6 @@ class FrameEditor:
         share = held_share(wanted, profile.mouth_high[OPENING] - rest)
         return self._alignment.place(observation.head, profile.rest_head, observation.pose, share * displacement)
 
-    def edit(
-        self,
-        rgb: NDArray[np.uint8],
-        face: TrackedFace,
-        displacement: NDArray[np.float32],
-        strength: float,
-        effort: int,
-        state: EditState,
-    ) -> Edit:
-        """Edit one frame.
-
-        Args:
-            rgb: [H,W,3] uint8, the frame.
-            face: what the tracker says of it.
-            displacement: [68,3] what speech asks, head frame, IOD.
-            strength: 0...1, cross-fade of the edit with the frame.
-            effort: 0: predicted; 1: corrected by the mouth's measured error; n: n - 1 W+ steps after that.
-            state: carried from frame to frame.
-        """
-        return self.composite(self.predict(rgb, face, displacement, strength, effort, state))
-
     def predict(
         self,
         rgb: NDArray[np.uint8],
@@ -220,7 +199,16 @@ class FrameEditor:
         effort: int,
         state: EditState,
     ) -> Predicted:
-        """The first part of `edit`, with its arguments: the wanted picture of the region."""
+        """The wanted picture of the region, for `composite`.
+
+        Args:
+            rgb: [H,W,3] uint8, the frame.
+            face: what the tracker says of it.
+            displacement: [68,3] what speech asks, head frame, IOD.
+            strength: 0...1, cross-fade of the edit with the frame.
+            effort: 0: predicted; 1: corrected by the mouth's measured error; n: n - 1 W+ steps after that.
+            state: carried from frame to frame.
+        """
         times: dict[str, float] = {}
         region = self.profile.region
         with stopwatch(times, "observe"):
@@ -258,7 +246,7 @@ class FrameEditor:
         return Predicted(rgb, seen, target, aim, mask, source, picture, strength, state, state.shot, times)
 
     def composite(self, done: Predicted) -> Edit:
-        """The second part of `edit`: what is laid over the frame.
+        """The edit of one frame: what is laid over it.
 
         In order, each once; may run in another thread than `predict`, which goes ahead to later frames.
         """

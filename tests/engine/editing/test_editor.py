@@ -86,7 +86,9 @@ class Bench:
         filmed: NDArray[np.float64] | None = None,
     ) -> Edit:
         rgb = film(np.zeros(8) if filmed is None else filmed, place)
-        return self.editor.edit(rgb, tracked(neutral_head(), place), displaced(wish), strength, effort, self.state)
+        return self.editor.composite(
+            self.editor.predict(rgb, tracked(neutral_head(), place), displaced(wish), strength, effort, self.state)
+        )
 
     def shown(self, edit: Edit, place: Place | None = None) -> NDArray[np.float64]:
         """Mouth numbers, beside neutral, that the mesh reads on the finished frame."""

@@ -38,7 +38,9 @@ def test_a_face_may_be_cut_by_the_frame_or_lie_beside_it(
     """The patch lies within the frame, its mask within 0 and 1; every pixel without mask is the frame's own."""
     place, bench = Place(scale, roll, yaw, left, top), Bench(made)
     rgb = film(np.zeros(8), place, (height, width))
-    edit = bench.editor.edit(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state)
+    edit = bench.editor.composite(
+        bench.editor.predict(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state)
+    )
     patch = edit.patch
     assert np.isfinite(patch.rgb).all() and np.isfinite(edit.target).all()
     assert float(patch.mask.min(initial=0.0)) >= 0.0 and float(patch.mask.max(initial=0.0)) <= 1.0
@@ -59,7 +61,9 @@ def test_a_mouth_beside_the_frame_changes_nothing_in_it(made: PerceptualLoss, pl
     bench, size = Bench(made), (120, 300)
     rgb = film(np.zeros(8), place, size)
     source = VideoFrame.from_rgb(rgb, 0, Fraction(1, 25), "444", full_range=True)
-    edit = bench.editor.edit(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state)
+    edit = bench.editor.composite(
+        bench.editor.predict(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state)
+    )
     assert all(np.array_equal(a, b) for a, b in zip(edit.patch.into(source).planes, source.planes, strict=True))
     bench.state.reset()
     again, fresh = bench.shown(bench.edit(WISH)), Bench(made)

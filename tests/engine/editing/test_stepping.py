@@ -132,7 +132,7 @@ def test_an_editor_with_fast_forms_edits_as_an_eager_one(perceptual: PerceptualL
     for share in (0.5, 1.0, 0.8):
         rgb, face = film(np.zeros(8)), tracked(neutral_head())
         one, other = (
-            editor.edit(rgb, face, displaced(share * WISH), 1.0, effort, state)
+            editor.composite(editor.predict(rgb, face, displaced(share * WISH), 1.0, effort, state))
             for editor, state in zip((eager, fast), states, strict=True)
         )
         assert np.abs(one.patch.rgb - other.patch.rgb).max() < 1.0, "grey levels"
@@ -145,5 +145,7 @@ def test_recoveries_of_a_backend_s_steps_are_counted(perceptual: PerceptualLoss)
     _, editor = editor_pair(perceptual, BlindMesh())
     state = EditState()
     for count in (1, 2):
-        edit = editor.edit(film(np.zeros(8)), tracked(neutral_head()), displaced(WISH), 1.0, 3, state)
+        edit = editor.composite(
+            editor.predict(film(np.zeros(8)), tracked(neutral_head()), displaced(WISH), 1.0, 3, state)
+        )
         assert state.recoveries == count and np.isfinite(edit.patch.rgb).all()
