@@ -41,11 +41,15 @@ def convolve(samples: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArr
 
 
 def resample(samples: NDArray[np.float32], wanted: int) -> NDArray[np.float32]:
-    """Band-limited resampling of [N] to [wanted] by its spectrum; the ends are taken as silence."""
+    """Band-limited resampling of [N] to [wanted] by its spectrum; the ends are taken as silence.
+
+    The spectrum's own length is not rounded up: what happens at a share of [N] happens at the same share of [wanted],
+    to half a sample.
+    """
     if samples.ndim != 1 or wanted < 1 or not len(samples):
         raise ShapeError(f"resample takes [N] with N >= 1 and wanted >= 1, got {samples.shape} and {wanted}")
     source = fast_length(len(samples))
-    target = fast_length(round(source * wanted / len(samples)))
+    target = max(1, round(source * wanted / len(samples)))
     spectrum = np.fft.rfft(samples, source)
     kept = np.zeros(target // 2 + 1, spectrum.dtype)
     shared = min(len(kept), len(spectrum))
