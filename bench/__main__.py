@@ -17,6 +17,8 @@ BENCHMARKS: Final = {
     "dub": "dubs the presenter: pictures a second, compiled or not, overlapping or not",
     "step": "one render and one optimisation step: backends against the plain reference",
     "speech": "measures the opening predicted from sound against real lips",
+    "tracking": "measures the tracker: cost of its stages, steadiness and lag, distance from dlib's points",
+    "alignment": "places mouths on real faces: geometry against the network",
 }
 """Name (also of the module) -> what it does. Each module has `main(arguments) -> exit status`."""
 
@@ -25,7 +27,7 @@ def main(arguments: list[str]) -> int:
     """Runs the benchmark that the first argument names with the others; returns its exit status."""
     name, *others = arguments or [""]
     if name not in BENCHMARKS:
-        lines = [f"  {known:<8} {what}" for known, what in BENCHMARKS.items()]
+        lines = [f"  {known:<9} {what}" for known, what in BENCHMARKS.items()]
         out = sys.stdout if name in ("-h", "--help") else sys.stderr
         out.write("\n".join(["usage: python -m bench NAME [options]", *lines]) + "\n")
         return 0 if out is sys.stdout else 2

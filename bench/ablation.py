@@ -186,7 +186,7 @@ def figures_table(rows: Sequence[dict[str, Any]]) -> str:
     lines.append(["to reach", "", "", *map(goal_text, keys), ""])
     for name in dict.fromkeys(row["variant"] for row in rows):
         found = [row for row in rows if row["variant"] == name and "figures" in row]
-        means = [_mean([row["figures"][key] for row in found]) for key in keys]
+        means = [_mean([row["figures"].get(key) for row in found]) for key in keys]
         cells = [cell(key, mean) for key, mean in zip(keys, means, strict=True)]
         cost = _mean([row.get("ms_per_frame") for row in found])
         steps = str(next(row["effort"] for row in rows if row["variant"] == name))

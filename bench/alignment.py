@@ -1,6 +1,6 @@
 """Alignment on real clips: geometry against the network, each placing mouths on tracked faces that move.
 
-Run `python -m bench.alignment [--data FOLDER] [--weights FILE] [--out FILE]`. A speaker's rest face comes from the
+Run `python -m bench alignment [--data FOLDER] [--weights FILE] [--out FILE]`. A speaker's rest face comes from the
 first half of a clip, the figures from the second:
 still      frames whose mouth is at rest: distance of the placed mouth (nothing asked) from the one that is tracked
 transplant the mouth of one frame asked for in another of the same pose: distance from that mouth, laid over by the
@@ -146,7 +146,7 @@ def figures(way: Alignment, faces: list[Face]) -> dict[str, float | None]:
 
 def main(arguments: list[str]) -> int:
     """Measures and writes `bench/results/alignment.json`; returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m bench.alignment", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench alignment", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clips/")
     parser.add_argument("--weights", type=Path, default=SHIPPED, help="weights of the alignment network")
     parser.add_argument("--out", type=Path, default=Path("bench/results/alignment.json"))
@@ -165,9 +165,5 @@ def main(arguments: list[str]) -> int:
         for kind, values in clips[name].items():
             cells = "  ".join(f"{key} {'-' if value is None else f'{value:.2f}'}" for key, value in values.items())
             sys.stdout.write(f"  {kind:<10} {cells}\n")
-    write_json(options.out, {**header("python -m bench.alignment"), "clips": clips})
+    write_json(options.out, {**header("python -m bench alignment"), "clips": clips})
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

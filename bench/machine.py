@@ -1,14 +1,14 @@
 """What stands at the head of every result file: machine, versions, code, date and command."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.errors import BadInputError
 from engine.evaluation import code_digest, describe_machine, versions
+from engine.files import write_atomically, write_error
 
 
 def header(command: str) -> dict[str, Any]:
@@ -24,16 +24,32 @@ def header(command: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a result file whole or not at all, making its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a result file whole or not at all, making its folder where there is none.
+
+    Raises:
+        ValueError: a number that JSON cannot hold; nothing is written.
+        MediaError: the file cannot be written.
+    """
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as part:
-        part.write(text)
-    os.chmod(part.name, 0o644)
-    os.replace(part.name, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    write_atomically(path, text.encode("utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A result file."""
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """A result file.
+
+    Raises:
+        BadInputError: there is none, or it holds no JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: got {error}, expected a result file; measure again, or remove it") from error
+    if not isinstance(values, dict):
+        raise BadInputError(
+            f"{path}: got a {type(values).__name__}, expected a JSON object; name the file of a result, or remove it"
+        )
     return values

@@ -119,7 +119,8 @@ def _clip(name: str, runs: Sequence[Mapping[str, Any]]) -> Clip:
 
 def _material(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     found = [run["material"] for run in runs if "material" in run]
-    return {key: float(np.mean([part[key] for part in found if key in part])) for key in (found[0] if found else {})}
+    keys = dict.fromkeys(key for part in found for key in part)
+    return {key: float(np.mean([part[key] for part in found if key in part])) for key in keys}
 
 
 def explain(clips: Sequence[Clip]) -> list[str]:

@@ -34,7 +34,7 @@ OUT: Final = Path(__file__).with_name("results") / "region.json"
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write the figures as JSON; gives the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench region", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12, help="timed rounds of all four")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--plain", action="store_true", help="only time full pictures, as JSON on the output")

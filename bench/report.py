@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.machine import read_json
+from engine.errors import BadInputError
 from engine.evaluation import FIGURES, goal_text, reached
 
 SIDE: Final = {"reconstruction": "own sound", "lse": "SyncNet"}
@@ -41,7 +42,7 @@ def quality_table(runs: Sequence[Mapping[str, Any]]) -> str:
     runs = [run for run in runs if "figures" in run]
     names = [name_of(run["run"]) for run in runs]
     rows = [["figure", "to reach", *names], ["---"] * (2 + len(runs))]
-    rows += [[key, goal_text(key), *(cell(key, run["figures"][key]) for run in runs)] for key in FIGURES]
+    rows += [[key, goal_text(key), *(cell(key, run["figures"].get(key)) for run in runs)] for key in FIGURES]
     for key, words, values in side_rows(runs):
         rows.append([key, words, *("-" if value is None else f"{value:.3g}" for value in values)])
     rows.append(["edited / frames", "", *(f"{run['edited']} / {run['frames']}" for run in runs)])
@@ -51,10 +52,19 @@ def quality_table(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the table of a `summary.json` again."""
+    """Writes the table of a `summary.json` again.
+
+    Raises:
+        BadInputError: the file is no summary.
+    """
     parser = argparse.ArgumentParser(prog="python -m bench report", description=__doc__)
     parser.add_argument("summary", type=Path, help="summary.json of `python -m bench quality`")
-    summary = read_json(parser.parse_args(arguments).summary)
+    path: Path = parser.parse_args(arguments).summary
+    summary = read_json(path)
+    if missing := [key for key in ("machine", "versions", "date", "runs") if key not in summary]:
+        raise BadInputError(
+            f"{path}: got a file without {', '.join(missing)}, expected the summary.json of `python -m bench quality`"
+        )
     machine, versions = summary["machine"], summary["versions"]
     head = f"{machine['processor']}, {machine['cores']} cores, torch {versions.get('torch', '-')}, {summary['date']}"
     sys.stdout.write(f"{quality_table(summary['runs'])}\n{head}\n")

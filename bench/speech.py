@@ -214,7 +214,3 @@ def main(arguments: list[str]) -> int:
         )
     sys.stdout.write(f"{'mean of six':<22} r {mean_r:.3f}  log energy {mean_loud:.3f}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

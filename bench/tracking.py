@@ -1,6 +1,6 @@
 """Measures the tracker: cost per stage on one core, steadiness and lag of the crop, distance from another tracker.
 
-Run `python -m bench.tracking DATA_FOLDER [--out FILE]`; DATA_FOLDER holds `clips/*.mp4` and `faces/*.jpg`. The distance
+Run `python -m bench tracking DATA_FOLDER [--out FILE]`; DATA_FOLDER holds `clips/*.mp4` and `faces/*.jpg`. The distance
 needs the `eval` extra (dlib), whose 68-point model is the judge; it is left out, and said to be, without it.
 """
 
@@ -63,9 +63,9 @@ _GROUPS: Final = {
 Track = list[tuple[float, TrackedFace]]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """Measure and write the figures as JSON; gives the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench tracking", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with clips/ and faces/")
     parser.add_argument("--out", type=Path, default=Path("bench/results/tracking.json"))
     options = parser.parse_args(arguments)
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     tracker = FaceTracker.from_cache()
     clips = {name: _clip(tracker, options.data / "clips" / f"{name}.mp4") for name in CLIPS}
     report = {
-        **header("python -m bench.tracking DATA_FOLDER"),
+        **header("python -m bench tracking DATA_FOLDER"),
         "threads": torch.get_num_threads(),
         "units": "ms: processor time of the one thread per frame, so that other work on the machine does not count; "
         "% side: of the FFHQ crop's side; % iod: of the eyes' distance",
@@ -266,7 +266,3 @@ def _range(values: list[float]) -> tuple[float, float]:
 def _ms(seconds: float) -> float:
     """Milliseconds, two decimals."""
     return round(seconds * 1000, 2)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

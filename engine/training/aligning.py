@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.editing.mouth import MOVED_POINTS, rest_face
+from engine.files import atomic_path
 from engine.speech.alignment import AlignmentNet
 from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis, activations
 from engine.training.faces import build_identities
@@ -325,6 +326,6 @@ def _held_out(
 def save_alignment_net(path: Path, network: AlignmentNet, notes: dict[str, str]) -> None:
     """Writes the weights (half precision) and sizes of a network; `notes` join the header."""
     tensors = {name: value.detach().half().contiguous() for name, value in network.state_dict().items()}
-    partial = path.with_suffix(".part")
-    save_file(tensors, partial, metadata={**notes, **{name: str(size) for name, size in network.sizes.items()}})
-    partial.replace(path)
+    sizes = {name: str(size) for name, size in network.sizes.items()}
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata={**notes, **sizes})

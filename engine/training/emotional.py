@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BadInputError
+from engine.files import write_atomically
 from engine.speech.emotions import EMOTIONS
 from engine.training.audio import SAMPLE_RATE
 from engine.training.corpus import Recording, read_voice
@@ -118,7 +119,7 @@ def _render_speaker(folder: Path, speaker: str, recordings: Sequence[Recording])
         phones[f"{number:03d}"] = [(phone.ipa, phone.start, phone.end) for phone in recording.phones]
     path = folder / speaker / "phones.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(phones), encoding="utf-8")
+    write_atomically(path, json.dumps(phones).encode())
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def read_hdtf(lists: Path, videos: Path) -> Listing:
 def _crops(path: Path, problems: list[str]) -> dict[str, tuple[int, int, int, int]]:
     crops: dict[str, tuple[int, int, int, int]] = {}
     for name, *numbers in _lines(path):
-        if len(numbers) != 4 or not all(number.isdigit() for number in numbers):
+        if len(numbers) != 4 or not all(number.isdecimal() for number in numbers) or "0" in (numbers[1], numbers[3]):
             problems.append(f"{name} of {path.name} has crop {' '.join(numbers)!r}, expected x width y height")
             continue
         left, width, top, height = map(int, numbers)

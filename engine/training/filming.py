@@ -12,13 +12,13 @@ from typing import Final
 
 import av
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import BadInputError, MediaError
 from engine.speech.emotions import EMOTIONS
 from engine.tracking.backends import Tracker
 from engine.tracking.pose import to_head
-from engine.training.arrays import read_arrays
+from engine.training.arrays import read_arrays, write_arrays
 from engine.training.audio import SAMPLE_RATE, read_audio
 from engine.training.filmed import Film
 
@@ -30,6 +30,9 @@ MOST_WITHOUT_FACE: Final = 0.2
 """Share of frames without a face at which a clip is left out."""
 LONGEST_GAP_S: Final = 0.25
 """Gaps of the track up to this length are bridged; frames in longer ones stay unknown."""
+
+_HAIR: Final = 1e-6
+"""Rounding of times, seconds: a frame that lies this near to an edge lies on it."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,26 @@ def _cropped(rgb: NDArray[np.uint8], film: Film) -> NDArray[np.uint8]:
 def resample_track(
     times: Sequence[float], heads: Sequence[NDArray[np.float64] | None], seconds: float
 ) -> NDArray[np.float32]:
-    """Landmarks [T, 68, 3] at 25 fps over `seconds`, linear between known frames, NaN in gaps and beyond the ends."""
-    wanted = np.arange(int(seconds * VIDEO_RATE)) / VIDEO_RATE
+    """Landmarks [T, 68, 3] at 25 fps over `seconds`, linear between known frames, NaN in gaps and beyond the ends.
+
+    Up to one step beyond them the last known face stands.
+
+    Args:
+        times: [K] seconds, rising; of frames with one and the same time the last counts.
+        heads: [K] landmarks [68, 3], None where there is no face.
+        seconds: length of the track.
+    """
+    wanted = np.arange(int(seconds * VIDEO_RATE + _HAIR)) / VIDEO_RATE
     out = np.full((len(wanted), 68, 3), np.nan, np.float32)
-    known = [(time, head) for time, head in zip(times, heads, strict=True) if head is not None]
+    known = {time: head for time, head in zip(times, heads, strict=True) if head is not None}
     if len(known) < 2:
         return out
-    at = np.array([time for time, _ in known])
-    rows = np.stack([head for _, head in known])
+    at, rows = np.array(list(known)), np.stack(list(known.values()))
     upper = np.clip(np.searchsorted(at, wanted), 1, len(at) - 1)
     span = at[upper] - at[upper - 1]
     share = np.clip((wanted - at[upper - 1]) / span, 0.0, 1.0)
-    inside = (span <= LONGEST_GAP_S) & (wanted >= at[0] - 1 / VIDEO_RATE) & (wanted <= at[-1] + 1 / VIDEO_RATE)
+    near = 1 / VIDEO_RATE + _HAIR
+    inside = (span <= LONGEST_GAP_S + _HAIR) & (wanted >= at[0] - near) & (wanted <= at[-1] + near)
     blended = rows[upper - 1] * (1.0 - share)[:, None, None] + rows[upper] * share[:, None, None]
     out[inside] = blended[inside]
     return out
@@ -112,8 +123,8 @@ def track_film(film: Film, tracker: Tracker) -> FilmTrack:
         raise MediaError(
             f"{film.name} shows no face in {lost:.0%} of its frames, at most {MOST_WITHOUT_FACE:.0%} count"
         )
-    begin = int(film.start_s * SAMPLE_RATE)
-    end = None if film.end_s is None else int(film.end_s * SAMPLE_RATE)
+    begin = round(film.start_s * SAMPLE_RATE)
+    end = None if film.end_s is None else round(film.end_s * SAMPLE_RATE)
     samples = read_audio(film.sound)[begin:end]
     seconds = min(len(samples) / SAMPLE_RATE, times[-1] + 1 / VIDEO_RATE)
     return FilmTrack(samples, resample_track(times, heads, seconds), film.emotion, film.level)
@@ -134,10 +145,9 @@ def preprocess(
                 logger.warning("clip %s left out: %s", film.name, error)
                 left_out[film.name] = str(error)
                 continue
-            partial = path.with_suffix(".part.npz")
             samples = np.round(np.clip(track.samples, -1.0, 1.0) * 32767.0).astype(np.int16)
-            np.savez_compressed(partial, samples=samples, head=track.head, emotion=film.emotion, level=film.level)
-            partial.replace(path)
+            parts: dict[str, ArrayLike] = {"samples": samples, "head": track.head}
+            write_arrays(path, parts | {"emotion": film.emotion, "level": film.level}, compressed=True)
         if progress is not None:
             progress(film.name, (index + 1) / len(films))
     return left_out

@@ -89,7 +89,7 @@ def read_voices(
     corpus: Path, sentences: Sequence[Sentence], wanted: Callable[[str], bool], progress: Progress | None = None
 ) -> list[Voice]:
     """Voices of a corpus whose names are `wanted`, with their emotional `sentences`."""
-    paths = [path for path in sorted(corpus.glob("*.npz")) if wanted(path.stem) and ".part" not in path.name]
+    paths = [path for path in sorted(corpus.glob("*.npz")) if wanted(path.stem)]
     if not paths:
         raise BadInputError(f"{corpus} holds none of the voices; build the corpus first (`livedub train corpus`)")
     voices = []

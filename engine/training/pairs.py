@@ -14,7 +14,7 @@ from engine.speech.emotions import EMOTIONS, emotion_shares
 from engine.speech.encoding import Encoding, silent_frames
 from engine.speech.features import FeatureState, extract
 from engine.speech.whisper import CHUNK, WhisperEncoder
-from engine.training.arrays import read_arrays
+from engine.training.arrays import read_arrays, write_arrays
 from engine.training.articulation import articulate
 from engine.training.audio import SAMPLE_RATE
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -128,10 +128,8 @@ def build_pairs(
             encoding = Encoding.begin(encoder, _AT_ONCE, chunks[part % len(chunks)])
             heard = encoding.push(np.concatenate([frames, silent_frames(_AT_ONCE, 1)], axis=1)).inputs
             heard = heard[:, : wanted.shape[1] // CHUNK * CHUNK]
-            partial = path.with_suffix(".part.npz")
             controls = wanted[:, : heard.shape[1]].astype(np.float16)
-            np.savez(partial, inputs=heard.half().numpy(), controls=controls, shares=shares)
-            partial.replace(path)
+            write_arrays(path, {"inputs": heard.half().numpy(), "controls": controls, "shares": shares})
         names = ("inputs", "controls", "shares")
         loaded.append(read_arrays(path, names, "a part of a pool", "delete it: it is made again"))
         if progress is not None:
