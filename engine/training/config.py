@@ -40,6 +40,8 @@ class TrainConfig:
     """Peak learning rate of AdamW; warms up over the first 5 % and falls to zero as a cosine."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
+    averaging: float = 0.99
+    """Share of the moving average of the weights that stays at a step; a run gives the average. 0: the last weights."""
     opening_weight: float = 2.0
     """Weight of the inner-lip opening's error."""
     width_weight: float = 4.0
@@ -79,6 +81,8 @@ class TrainConfig:
         require_at_least(1, self, *counts)
         if self.pairs < 0:
             raise BadInputError(f"pairs is {self.pairs}, expected 0 (none) or more")
+        if not 0.0 <= self.averaging < 1.0:
+            raise BadInputError(f"averaging is {self.averaging}, expected 0 (none) or more, below 1")
         if not self.chunks or set(self.chunks) - set(CHUNKS):
             raise BadInputError(f"chunks are {self.chunks}, expected some of {CHUNKS}")
         if not 1.0 <= self.window_s <= self.segment_s - 0.08:

@@ -3,14 +3,19 @@
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Final, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from engine.errors import BadInputError
+from engine.files import atomic_path
 from engine.speech.controls import FRAME_RATE, FaceBasis
 from engine.speech.emotions import emotion_shares
 from engine.speech.encoding import Encoding, SoundEncoding
@@ -25,6 +30,9 @@ from engine.training.running import Progress
 
 logger = logging.getLogger(__name__)
 
+_YOUNG: Final = 10.0
+"""Steps after which half of the average stays at a step, however long it is to be."""
+
 
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Linear warm-up over 5 % of the steps, then a cosine to zero."""
@@ -32,6 +40,17 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     if step < warm:
         return config.learning_rate * (step + 1) / warm
     return 0.5 * config.learning_rate * (1.0 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm)))
+
+
+def averaged(network: SpeechNet, decay: float) -> AveragedModel:
+    """A moving average of a network's weights, `decay` of which stays at every step; less in the first steps."""
+
+    def blend(average: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
+        """The average after `count` earlier ones."""
+        kept = min(decay, float(count) / (float(count) + _YOUNG))
+        return average.lerp(newest, 1.0 - kept)
+
+    return AveragedModel(network, avg_fn=blend)
 
 
 def _decayed(model: nn.Module, decay: float) -> list[dict[str, object]]:
@@ -49,7 +68,7 @@ def train(
     folder: Path,
     progress: Progress | None = None,
 ) -> SpeechNet:
-    """Trains on a pool and on pairs; resumes from `folder`/checkpoint.pt when it is there.
+    """Trains on a pool and on pairs; resumes from `folder`/checkpoint.pt when it is there. Gives the averaged weights.
 
     The material of step n depends on the seed and n only, so that an interrupted run that resumes at a checkpoint sees
     what an uninterrupted one sees. Losses are logged in TensorBoard's format.
@@ -65,7 +84,9 @@ def train(
     optimiser = torch.optim.AdamW(_decayed(both, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
-    begin = _resume(checkpoint, both, optimiser) if checkpoint.exists() else 0
+    average = averaged(network, config.averaging)
+    run = _Run(both, average, optimiser)
+    begin = run.resume(checkpoint) if checkpoint.exists() else 0
     pairs = config.pairs if paired is not None else 0
     with EventLog(folder) as log:
         for step in range(begin, config.steps):
@@ -77,13 +98,14 @@ def train(
             batch = Batch(noisy, batch.controls, batch.shares)
             losses = step_losses(network, decoder, objective, batch, pairs, config, step)
             _descend(sum(losses.values(), torch.zeros(())), both, optimiser)
+            average.update_parameters(network)
             values = {name: value.item() for name, value in losses.items()}
             log.add(step + 1, values)
             if progress is not None:
                 progress(_line(step + 1, values), (step + 1) / config.steps)
             if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.steps:
-                _save(checkpoint, both, optimiser, step + 1)
-    return network.eval()
+                run.save(checkpoint, step + 1)
+    return cast(SpeechNet, average.module).eval()
 
 
 def _material(pool: Pool, paired: Pool | None, config: TrainConfig, step: int) -> Batch:
@@ -113,24 +135,31 @@ def _line(step: int, values: dict[str, float]) -> str:
     return f"step {step} loss {sum(values.values()):.4f} lips {values['lips']:.4f} naming {values['naming']:.4f}"
 
 
-def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Writes a checkpoint, whole or not at all."""
-    partial = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, partial)
-    partial.replace(path)
+@dataclass(frozen=True)
+class _Run:
+    """What a checkpoint holds."""
 
+    model: nn.Module
+    average: AveragedModel
+    optimiser: torch.optim.Optimizer
 
-def _resume(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Loads a checkpoint; returns the step to go on with."""
-    try:
-        saved = torch.load(path, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise BadInputError(f"{path} does not fit this configuration: {error}; delete it to begin anew") from error
-    step = int(saved["step"])
-    logger.info("resuming at step %d", step)
-    return step
+    def save(self, path: Path, step: int) -> None:
+        """Writes a checkpoint, whole or not at all."""
+        states = {name: holder.state_dict() for name, holder in vars(self).items()}
+        with atomic_path(path) as part:
+            torch.save({**states, "step": step}, part)
+
+    def resume(self, path: Path) -> int:
+        """Loads a checkpoint; returns the step to go on with."""
+        try:
+            saved = torch.load(path, weights_only=True)
+            step = int(saved["step"])
+            for name, holder in vars(self).items():
+                holder.load_state_dict(saved[name])
+        except (OSError, EOFError, KeyError, TypeError, RuntimeError, ValueError, UnpicklingError) as error:
+            raise BadInputError(f"{path} does not fit this configuration: {error}; delete it to begin anew") from error
+        logger.info("resuming at step %d", step)
+        return step
 
 
 def neutral_shares(inputs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from engine.errors import BadInputError, ShapeError
 from engine.speech.controls import CONTROLS, FaceBasis, activations
 from engine.speech.emotions import emotion_shares
-from engine.speech.network import NetworkConfig
+from engine.speech.network import NetworkConfig, SpeechNet
 from engine.speech.whisper import WhisperEncoder
 from engine.training import disentangle, dsp, loop
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -91,6 +91,49 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, paired: bool)
     resumed = loop.train(_pool(), pairs, _basis(), TINY, tmp_path / "cut")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+
+
+def test_a_run_gives_the_average_of_its_weights(tmp_path: Path) -> None:
+    """Without averaging the last weights; with it what lies between them and the earlier ones, statistics as they are.
+
+    The steps themselves are the same: averaging only looks on.
+    """
+    nets = {
+        share: loop.train(_pool(), None, _basis(), replace(TINY, averaging=share), tmp_path / str(share))
+        for share in (0.0, 0.99)
+    }
+    saved = {share: torch.load(tmp_path / str(share) / "checkpoint.pt", weights_only=True) for share in nets}
+    for name, value in nets[0.0].state_dict().items():
+        torch.testing.assert_close(saved[0.0]["model"][f"network.{name}"], value)
+        torch.testing.assert_close(saved[0.99]["model"][f"network.{name}"], value)
+    torch.testing.assert_close(nets[0.99].mean, nets[0.0].mean)
+    assert not torch.allclose(nets[0.99].heads.weight, nets[0.0].heads.weight, atol=1e-5)
+    assert not nets[0.99].training
+
+
+def test_the_average_is_young_at_first_and_then_as_long_as_asked_for() -> None:
+    """The first weights are taken whole; the share that stays then grows to what was asked for."""
+    network = SpeechNet(TINY.network)
+    average = loop.averaged(network, 0.5)
+    expected = None
+    for count in range(14):
+        with torch.no_grad():
+            network.heads.bias.fill_(float(count))
+        average.update_parameters(network)
+        kept = min(0.5, count / (count + 10))
+        expected = float(count) if expected is None else kept * expected + (1 - kept) * count
+        found = average.module.state_dict()["heads.bias"]
+        torch.testing.assert_close(found, torch.full_like(found, expected))
+
+
+def test_a_checkpoint_of_before_averaging_is_refused(tmp_path: Path) -> None:
+    loop.train(_pool(), None, _basis(), TINY, tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    del saved["average"]
+    torch.save(saved, path)
+    with pytest.raises(BadInputError, match="'average'; delete it"):
+        loop.train(_pool(), None, _basis(), TINY, tmp_path)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
@@ -239,6 +282,8 @@ def test_configuration_files(tmp_path: Path) -> None:
         ("steps = 0", "at least 1"),
         ("[augment]\nroom = 2.0", "share"),
         ("window_s = 30.0", "window_s"),
+        ("averaging = 1.0", "averaging is 1.0, expected 0"),
+        ("averaging = -0.1", "averaging is -0.1"),
         ("chunks = [3]", "chunks are"),
         ("steps = ", "not a configuration"),
     ],
