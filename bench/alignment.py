@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.frames import pictures
 from bench.machine import header, write_json
 from engine.editing.mouth import rest_face
 from engine.errors import BadInputError
@@ -37,6 +37,7 @@ CLIPS: Final = (
 """Real people who talk and move."""
 
 _FRAMES: Final = 300
+_LEAST_FACES: Final = 50
 _STILL: Final = np.array([0, 1, 15, 16, *range(27, 36), 36, 39, 42, 45])
 _MOUTH: Final = slice(48, 68)
 _SAME_POSE_DEG: Final = 1.5
@@ -65,15 +66,11 @@ def tracked_faces(path: Path, most: int = _FRAMES) -> list[Face]:
     """The faces of a clip's first `most` frames."""
     tracker = create_tracker()
     faces = []
-    with av.open(str(path)) as source:
-        for index, frame in enumerate(source.decode(video=0)):
-            if index == most:
-                break
-            picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-            found = tracker.track(picture, float(frame.time or 0.0)).face
-            if found is not None:
-                points = found.points.astype(np.float64)
-                faces.append(Face(points, to_head(points, found.pose), found.pose))
+    for seconds, picture in pictures(path, most):
+        found = tracker.track(picture, seconds).face
+        if found is not None:
+            points = found.points.astype(np.float64)
+            faces.append(Face(points, to_head(points, found.pose), found.pose))
     return faces
 
 
@@ -158,8 +155,8 @@ def main(arguments: list[str]) -> int:
     clips: dict[str, Any] = {}
     for name in CLIPS:
         faces = tracked_faces(options.data / "clips" / name)
-        if len(faces) < 50:
-            raise BadInputError(f"{name}: {len(faces)} frames with a face, expected at least 50")
+        if len(faces) < _LEAST_FACES:
+            raise BadInputError(f"{name}: got {len(faces)} frames with a face, expected at least {_LEAST_FACES}")
         clips[name] = {kind: figures(way, faces) for kind, way in ways.items()}
         sys.stdout.write(f"{name}\n")
         for kind, values in clips[name].items():

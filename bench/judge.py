@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine import header, write_json
+from engine.errors import BadInputError
 from engine.evaluation import JUDGES, Collector, Judge, MeasuredFrame, NotMeasured, figures
 from engine.evaluation.judges import check_reading
 from engine.evaluation.pictures import load_opencv
@@ -197,6 +198,11 @@ def main(arguments: list[str]) -> int:
     for name in options.clips:
         left_out: list[str] = []
         reads = list(readings(options.data / "clips" / f"{name}.mp4", judge, left_out))
+        if len(reads) < figures.MIN_FRAMES:
+            raise BadInputError(
+                f"{name}: got {len(reads)} frames that tracker and judge both read ({len(left_out)} left out), "
+                f"expected at least {figures.MIN_FRAMES}; take another clip"
+            )
         noise = noise_of(reads)
         result["noise"][name] = {**{key: rounded(value) for key, value in noise.items()}, "left_out": len(left_out)}
         sys.stdout.write(f"{name}: {result['noise'][name]}\n")

@@ -58,7 +58,7 @@ def find(folder: Path, name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    found = sorted(path for path in folder.glob(f"{name}.*") if path.is_file())
+    found = sorted(path for path in folder.glob("*") if path.stem == name and path.is_file())
     if len(found) != 1:
         raise BadInputError(f"{name}: got {len(found)} files of that name in {folder}, expected one, or a path")
     return found[0]

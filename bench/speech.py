@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.frames import pictures
 from bench.machine import header, write_json
 from engine.errors import BadInputError
 from engine.speech import MouthTrack, SpeechModel, load_speech_model
 from engine.speech.features import BAND_LOUDNESS, SAMPLE_RATE, FeatureState, extract
 from engine.tracking import create_tracker
+from engine.training.arrays import read_arrays, write_arrays
 from engine.training.audio import read_audio
 from engine.training.evaluation import opening_of
 
@@ -59,16 +60,14 @@ def measure_opening(path: Path) -> tuple[Series, Series]:
     tracker = create_tracker()
     times: list[float] = []
     openings: list[float] = []
-    with av.open(str(path)) as source:
-        for frame in source.decode(video=0):
-            seconds = float(frame.time or 0.0)
-            found = tracker.track(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), seconds).face
-            times.append(seconds)
-            if found is None:
-                openings.append(float("nan"))
-                continue
-            points = found.points
-            openings.append(float(np.linalg.norm(points[62] - points[66]) / np.linalg.norm(points[36] - points[45])))
+    for seconds, picture in pictures(path):
+        found = tracker.track(picture, seconds).face
+        times.append(seconds)
+        if found is None:
+            openings.append(float("nan"))
+            continue
+        points = found.points
+        openings.append(float(np.linalg.norm(points[62] - points[66]) / np.linalg.norm(points[36] - points[45])))
     return np.array(times), np.array(openings)
 
 
@@ -76,7 +75,9 @@ def best_r(times: Series, measured: Series, at: Series, predicted: Series, offse
     """Best correlation and its lag in ms beyond the offset; predicted [K] at times `at`, measured [T] at `times`."""
     known = np.isfinite(measured)
     if known.sum() < 25 or np.std(measured[known]) == 0.0:
-        raise BadInputError(f"{int(known.sum())} frames with a face, expected at least 25 that differ")
+        raise BadInputError(
+            f"got {int(known.sum())} frames with a face, expected at least 25 that differ; take another clip"
+        )
     results = []
     for lag in range(-LARGEST_LAG_MS, LARGEST_LAG_MS + 1, 10):
         moved = np.interp(times[known] - (offset_ms + lag) / 1000, at, predicted)
@@ -123,13 +124,13 @@ def measure_clip(model: SpeechModel, clip: Clip, data: Path, openings: Path | No
     """All figures of one clip; measured openings are kept in the folder `openings` when one is given."""
     cache = openings / f"{clip.name}.npz" if openings else None
     if cache is not None and cache.exists():
-        with np.load(cache) as archive:
-            times, measured = archive["times"], archive["measured"]
+        names = ("times", "measured")
+        times, measured = read_arrays(cache, names, "the measured opening of a clip", "delete it: it is measured again")
     else:
         times, measured = measure_opening(data / clip.video)
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(cache, times=times, measured=measured)
+            write_arrays(cache, {"times": times, "measured": measured})
     samples = read_audio(data / clip.sound)
     track = model.offline(samples)
     predicted = opening_of(track.displacement, model.basis.rest).astype(np.float64)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.frames import pictures
 from bench.machine import header, write_json
 from engine import weights
 from engine.errors import BadInputError
@@ -88,11 +88,7 @@ def main(arguments: list[str]) -> int:
 
 def _frames(path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Times and pictures of the first frames of a clip."""
-    with av.open(str(path)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
-            if index == _FRAMES:
-                return
-            yield float(frame.time or 0.0), np.array(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    return pictures(path, _FRAMES)
 
 
 def _clip(tracker: FaceTracker, path: Path) -> dict[str, Any]:
@@ -231,9 +227,8 @@ def _distance(tracker: FaceTracker, faces: Path) -> dict[str, Any] | str:
     predictor, detector = dlib.shape_predictor(str(weights.path("dlib-68"))), dlib.get_frontal_face_detector()
     differences = []
     for path in sorted(faces.glob("*.jpg")):
-        with av.open(str(path)) as container:
-            rgb = np.array(next(container.decode(video=0)).to_ndarray(format="rgb24"), dtype=np.uint8)
-        rgb = np.ascontiguousarray(rgb[::2, ::2])
+        _, whole = next(pictures(path))
+        rgb = np.ascontiguousarray(whole[::2, ::2])
         tracker.reset()
         face = tracker.track(rgb, 0.0).face
         boxes = detector(rgb, 0)
