@@ -10,6 +10,7 @@
 - enrolment: a face is learnt on air; minutes, only when it is named; `--seconds` is how long pictures are taken;
 - gstreamer: webrtcbin as viewer and as camera; only when it is named, for 20 seconds or more;
 - page: from the camera to the page in a real Chromium; only when it is named;
+- sharp, narrow: bitrate and quality in Chromium where the link carries it, and where not; only when they are named;
 - long: clocks that are off, for `--seconds 1200`; only when it is named.
 The receiver decodes in the same process, on the same cores: everything is an upper bound.
 """
@@ -32,6 +33,7 @@ from bench.live_events import events, until
 from bench.live_figures import offset_of, percentiles, sound_gaps, split_of
 from bench.live_first import first
 from bench.live_gstreamer import gstreamer
+from bench.live_links import narrow, sharp
 from bench.live_long import long
 from bench.live_loss import loss
 from bench.live_page import page, pictures_of_the_page
@@ -187,6 +189,9 @@ def _of_stats(stats: dict[str, Any]) -> dict[str, Any]:
 RUNS: Final = {
     "sync_fast": sync_fast, "sync_slow": sync_slow, "camera": camera, "presenter": presenter, "loss": loss,
     "events": events, "first": first, "enrolment": enrolment, "gstreamer": gstreamer, "long": long, "page": page,
+    "sharp": sharp, "narrow": narrow,
 }  # fmt: skip
-USUAL: Final = tuple(name for name in RUNS if name not in ("enrolment", "gstreamer", "long", "page"))
+NAMED: Final = ("enrolment", "gstreamer", "long", "page", "sharp", "narrow")
+"""Runs that take long or need more than this package."""
+USUAL: Final = tuple(name for name in RUNS if name not in NAMED)
 """Runs that are made when none is named."""

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from bench.live_events import until
 from bench.live_figures import percentiles, split_of
 from bench.live_sessions import BY_WHIP, PROFILE, devices, publish, session_of
 from bench.marking import LOOK_AHEAD_MS, MarkingEngine
-from bench.relay import HOST
+from bench.relay import HOST, LossyRelay
 from engine.errors import BackendError
 from streaming.clock import LoopClock
 from streaming.engines import LocalEngine
@@ -28,7 +29,7 @@ from streaming.server.app import Server
 from streaming.server.settings import PRESENTER, ServerSettings
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
 FLAGS: Final = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -37,6 +38,11 @@ FLAGS: Final = (
 DESKTOP: Final = (1200, 960)
 PHONE: Final = (390, 844)
 SHOT: Final = Path(__file__).with_name("results") / "live_page.png"
+_KEEP_PEERS: Final = """
+const Plain = window.RTCPeerConnection;
+window.peers = [];
+window.RTCPeerConnection = class extends Plain { constructor(...given) { super(...given); window.peers.push(this); } };
+"""
 _WARM_S: Final = 5.0
 _PATIENCE_S: Final = 90.0
 _EDITED_S: Final = 25.0
@@ -108,8 +114,13 @@ async def pictures_of_the_page(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def opened(address: str, size: tuple[int, int]) -> AsyncIterator["Page"]:
-    """A page in a browser of its own.
+async def opened(address: str, size: tuple[int, int], via: LossyRelay | None = None) -> AsyncIterator["Page"]:
+    """A page in a browser of its own; it keeps its connections in `window.peers`.
+
+    Args:
+        address: of the page.
+        size: of its window, width and height.
+        via: the way that packets take to its viewer; None: the direct one.
 
     Raises:
         BackendError: there is no browser to drive.
@@ -125,10 +136,20 @@ async def opened(address: str, size: tuple[int, int]) -> AsyncIterator["Page"]:
         browser = await driver.chromium.launch(executable_path=chromium, args=list(FLAGS))
         try:
             shown = await browser.new_page(viewport={"width": size[0], "height": size[1]})
+            await shown.add_init_script(_KEEP_PEERS)
+            if via is not None:
+                await shown.route("**/whep*", partial(_through, via))
             await shown.goto(address)
             yield shown
         finally:
             await browser.close()
+
+
+async def _through(relay: LossyRelay, route: "Route") -> None:
+    """Let the answer's candidates lead to the relay; the browser hides its own, so the server knows no other way."""
+    answer = await route.fetch()
+    text = await answer.text()
+    await route.fulfill(response=answer, body=relay.answer(text) if answer.ok else text)
 
 
 async def drawn(shown: "Page", more: int) -> None:

@@ -1,4 +1,4 @@
-"""A way between two WebRTC ends that loses datagrams, as bad links do."""
+"""A way between two WebRTC ends that loses datagrams or is narrow, as bad links are."""
 
 import asyncio
 import random
@@ -12,12 +12,20 @@ HOST: Final = "127.0.0.1"
 
 
 class LossyRelay:
-    """Hands datagrams on between one client and one server on this machine, and loses a share of them, both ways."""
+    """Hands datagrams on between one client and one server on this machine, and loses a share of them, both ways.
+
+    The way to the client may be narrow: datagrams queue up then, and what does not fit into the queue is lost.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         """Lose nothing yet."""
         self.loss = 0.0
         """Share of the datagrams that are lost."""
+        self.bits_per_second: float | None = None
+        """What the way to the client carries; None: everything, at once."""
+        self.queue_s = 0.3
+        """So much of that fits into the queue."""
+        self._free_at = 0.0
         self.passed = self.lost = 0
         """Datagrams handed on, and not."""
         self.port = 0
@@ -59,10 +67,18 @@ class LossyRelay:
         self._hand_on(self._up, data, self._server)
 
     def _from_server(self, data: bytes, sender: Address) -> None:
-        self._hand_on(self._down, data, self._client)
+        loop, rate = asyncio.get_running_loop(), self.bits_per_second
+        wait = self._free_at - loop.time()
+        if rate is None and wait <= 0:
+            self._hand_on(self._down, data, self._client)
+        elif rate is not None and wait > self.queue_s:
+            self.lost += 1
+        else:
+            self._free_at = max(self._free_at, loop.time()) + (0.0 if rate is None else 8 * len(data) / rate)
+            loop.call_at(self._free_at, self._hand_on, self._down, data, self._client)
 
     def _hand_on(self, by: asyncio.DatagramTransport | None, data: bytes, to: Address | None) -> None:
-        if by is None or to is None:
+        if by is None or to is None or by.is_closing():
             return
         if self._random.random() < self.loss:
             self.lost += 1

@@ -10,9 +10,13 @@ What, and why (aiortc 1.16):
 - Connection: local candidates on addresses of our choice (aioice leaves 127.0.0.1 out).
 - RTCRtpReceiver: tells the sender's clock, for those who measure sync as browsers do.
 - RTCRtpSender: tells us when a viewer asks for a key picture, and what he reports about his link.
+- RTCDtlsTransport: sends no more than four packets a millisecond. At once, those of a large picture overflow the queues
+  of routers, and keep the loop from everything else meanwhile.
 """
 
+import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +32,7 @@ from aiortc.rtp import (
     RTCP_RTPFB_NACK,
     AnyRtcpPacket,
     RtcpPsfbPacket,
+    RtcpReceiverInfo,
     RtcpRrPacket,
     RtcpRtpfbPacket,
     RtcpSrPacket,
@@ -51,13 +56,21 @@ GAP_S: Final = 0.25
 """A picture is given up when packets of it are missing for so long."""
 
 _ASK_AGAIN_S: Final = 0.05
+_PACKET_S: Final = 0.00025
+"""Packets leave a connection so far apart, or in groups of a few: timers are no finer."""
+_AT_ONCE_S: Final = 8 * _PACKET_S
+"""After a rest so much may leave at once."""
 
 now: Callable[[], float] = time.monotonic
 """Seconds; the clock of what waits here."""
 
+wall_time: Callable[[], float] = time.time
+"""Seconds; the clock by which aiortc notes when it sent a report."""
+
 _ORIGINAL_ADD: Final = JitterBuffer.add
 _ORIGINAL_NACK: Final = NackGenerator.add
 _ORIGINAL_TAKE: Final = JitterBuffer._remove_frame
+_ORIGINAL_SEND: Final = rtcdtlstransport.RTCDtlsTransport._send_rtp
 _ORIGINAL_CONTEXT: Final = rtcdtlstransport.RTCCertificate._create_ssl_context
 _ORIGINAL_ADDRESSES: Final = ice.get_host_addresses
 
@@ -76,6 +89,7 @@ def apply() -> None:
     setattr(JitterBuffer, "add", _add_packet)  # noqa: B010  (mypy: a method is replaced)
     setattr(JitterBuffer, "_remove_frame", _take)  # noqa: B010
     setattr(NackGenerator, "add", _note_missing)  # noqa: B010
+    setattr(rtcdtlstransport.RTCDtlsTransport, "_send_rtp", _send_evenly)  # noqa: B010
     setattr(rtcdtlstransport.RTCCertificate, "_create_ssl_context", _context_with_rsa)  # noqa: B010
     for codec in codecs.CODECS["video"]:
         profile = codec.parameters.get("profile-level-id")
@@ -109,6 +123,8 @@ class LinkReport:
     """Bits a second that his link is estimated to carry."""
     asked_again: int = 0
     """Packets that he asked for again."""
+    round_trip_s: float | None = None
+    """Time there and back; at least so long where the last of our reports is not answered yet."""
 
 
 def on_report(sender: RTCRtpSender, take: Callable[[LinkReport], None]) -> None:
@@ -118,7 +134,7 @@ def on_report(sender: RTCRtpSender, take: Callable[[LinkReport], None]) -> None:
     async def handle(packet: AnyRtcpPacket) -> None:
         """Let aiortc do its part, then tell."""
         await original(packet)
-        if (report := _report_of(packet, sender._ssrc)) is not None:
+        if (report := _report_of(packet, sender)) is not None:
             take(report)
 
     setattr(sender, "_handle_rtcp_packet", handle)  # noqa: B010
@@ -143,10 +159,11 @@ def on_sender_report(receiver: RTCRtpReceiver, rate: int, take: Callable[[float]
     setattr(receiver, "_handle_rtcp_packet", handle)  # noqa: B010
 
 
-def _report_of(packet: AnyRtcpPacket, ssrc: int) -> LinkReport | None:
+def _report_of(packet: AnyRtcpPacket, sender: RTCRtpSender) -> LinkReport | None:
+    ssrc = sender._ssrc
     if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
-        shares = [report.fraction_lost / 256 for report in packet.reports if report.ssrc == ssrc]
-        return LinkReport(lost=shares[0]) if shares else None
+        ours = next((report for report in packet.reports if report.ssrc == ssrc), None)
+        return None if ours is None else LinkReport(ours.fraction_lost / 256, round_trip_s=_round_trip(ours, sender))
     if isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK and packet.media_ssrc == ssrc:
         return LinkReport(asked_again=len(packet.lost))
     if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
@@ -156,6 +173,16 @@ def _report_of(packet: AnyRtcpPacket, ssrc: int) -> LinkReport | None:
             return None
         return LinkReport(most_bits=bits) if ssrc in sources else None
     return None
+
+
+def _round_trip(report: RtcpReceiverInfo, sender: RTCRtpSender) -> float | None:
+    """Time there and back of the last report that was sent; None: none was, or its clock was set."""
+    asked: int | None = getattr(sender, "_RTCRtpSender__lsr")  # noqa: B009
+    if asked is None:
+        return None
+    since: float = wall_time() - getattr(sender, "_RTCRtpSender__lsr_time")  # noqa: B009
+    took = since - report.dlsr / 65536 if report.lsr == asked else since
+    return took if took >= 0 else None
 
 
 def _note_missing(self: NackGenerator, packet: RtpPacket) -> bool:
@@ -243,6 +270,15 @@ def _take_picture(self: JitterBuffer) -> JitterFrame | None:
             self.remove(count + 1)
             return JitterFrame(data=b"".join(parts), timestamp=timestamp)
     return None
+
+
+async def _send_evenly(self: rtcdtlstransport.RTCDtlsTransport, data: bytes) -> None:
+    """Aiortc's own way, when the packet's turn comes."""
+    turn: float = max(getattr(self, "_livedub_turn", -math.inf), now() - _AT_ONCE_S)
+    setattr(self, "_livedub_turn", turn + _PACKET_S)  # noqa: B010
+    if (early := turn - now()) > 0:
+        await asyncio.sleep(early)
+    await _ORIGINAL_SEND(self, data)
 
 
 def _context_with_rsa(self: rtcdtlstransport.RTCCertificate, *args: Any, **kwargs: Any) -> Any:

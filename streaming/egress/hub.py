@@ -26,7 +26,9 @@ QUEUE_PACKETS: Final = 8
 _LEFT_OUT: Final = 100
 """Packets that are kept of those left out: two seconds of sound."""
 _KEY_EVERY_NS: Final = 4 * NS
-"""Longest time between key pictures, for recordings and pushes."""
+"""Longest time between key pictures where a recording or a push takes part."""
+_SELDOM_NS: Final = 20 * NS
+"""And where only viewers do, who ask for those they need: key pictures are bursts that narrow links feel."""
 _KEY_AT_MOST_NS: Final = NS // 4
 """Requests for key pictures are heard at most this often."""
 _LOWER, _HIGHER = 0.9, 1.25
@@ -199,7 +201,7 @@ class PictureHub(Hub):
         if report.most_bits is not None:
             link.estimated(report.most_bits, sending)
         if report.lost is not None:
-            link.reported(report.lost, sending)
+            link.reported(self._time.now(), report.lost, sending, report.round_trip_s)
 
     def _follow_links(self) -> None:
         """Give the encoder the rate that its viewers' links share, where that differs enough."""
@@ -215,7 +217,8 @@ class PictureHub(Hub):
         async for picture in self.pictures:
             self._follow_links()
             since = picture.media - self._last_key
-            key = (self._wants_key and since >= _KEY_AT_MOST_NS) or since >= _KEY_EVERY_NS
+            asked = all(s.link is not None for s in self._subscribers)
+            key = since >= (_SELDOM_NS if asked else _KEY_EVERY_NS) or (self._wants_key and since >= _KEY_AT_MOST_NS)
             packet = await self._worker.run(lambda: self.encoder.encode(self._shown(picture), key))  # noqa: B023
             if packet.key:
                 self._wants_key, self._last_key = False, picture.media

@@ -118,6 +118,7 @@ class Viewer:
             "codec": self.codec,
             "lost_share": None if link is None else round(link.lost, 4),
             "limit_kbps": None if link is None or link.limit is None else round(link.limit / 1000),
+            "queue_ms": None if link is None else round(link.queue.seconds * 1000),
             "asked_again": self.asked_again,
             "key_requests": self.key_requests,
             "overflows": self.overflows,

@@ -1,6 +1,7 @@
 """Contracts with aiortc's private parts: each fails loudly when a new aiortc changes what is relied on."""
 
 import asyncio
+import inspect
 import re
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from aioice import ice
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSessionDescription, codecs
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
-from aiortc.rtcdtlstransport import RTCCertificate
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import (
     RtcpPsfbPacket,
@@ -26,6 +27,7 @@ from aiortc.rtp import (
 from bench.receiver import connected
 from engine.errors import BackendError
 from streaming import aiortc_compat
+from streaming.virtual_time import run_virtual
 
 pytestmark = pytest.mark.unit
 
@@ -218,9 +220,82 @@ def test_what_viewers_report_reaches_us() -> None:
         return told
 
     loss, estimate, missing = asyncio.run(main())
-    assert loss == aiortc_compat.LinkReport(lost=0.25)
+    assert loss == aiortc_compat.LinkReport(lost=0.25, round_trip_s=None)
     assert estimate.most_bits == pytest.approx(800_000, rel=0.01)
     assert missing == aiortc_compat.LinkReport(asked_again=2)
+
+
+def test_reports_tell_the_time_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = Ticks()
+    monkeypatch.setattr(aiortc_compat, "wall_time", wall)
+
+    async def main() -> list[float | None]:
+        sender = RTCRtpSender("video", Transport())  # type: ignore[arg-type]
+        told: list[float | None] = []
+        aiortc_compat.on_report(sender, lambda report: told.append(report.round_trip_s))
+
+        async def report(at: float, lsr: int, dlsr: float) -> None:
+            """At some time the viewer tells which of our reports he has, and for how long."""
+            wall.at = at
+            info = RtcpReceiverInfo(sender._ssrc, 0, 0, 9, 0, lsr, round(dlsr * 65536))
+            await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=[info]))
+
+        await report(1.0, 0, 0.0)
+        asked(sender, 700, 10.0)
+        await report(10.25, 700, 0.125)
+        asked(sender, 900, 11.0)
+        await report(11.5, 700, 1.0)
+        await report(11.75, 900, 0.5)
+        await report(11.75, 900, 2.0)
+        return told
+
+    assert asyncio.run(main()) == [None, 0.125, 0.5, 0.25, None]
+
+
+def asked(sender: RTCRtpSender, lsr: int, at: float) -> None:
+    """The sender has sent a report, as aiortc notes it; the state that is looked into is there before."""
+    for name, value in (("lsr", lsr), ("lsr_time", at)):
+        assert hasattr(sender, f"_RTCRtpSender__{name}")
+        setattr(sender, f"_RTCRtpSender__{name}", value)
+
+
+def test_a_large_picture_leaves_four_packets_a_millisecond_and_lets_others_go_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[int, bytes]] = []
+
+    async def note(_: Any, data: bytes) -> None:
+        """In place of aiortc's own way."""
+        sent.append((round(asyncio.get_running_loop().time() * 1e6) - begin, data))
+
+    async def picture(transport: Any) -> None:
+        """Packets in a row, as a sender sends them."""
+        for _ in range(100):
+            await transport._send_rtp(b"picture")
+
+    async def main() -> None:
+        monkeypatch.setattr(aiortc_compat, "now", asyncio.get_running_loop().time)
+        transport = RTCDtlsTransport.__new__(RTCDtlsTransport)
+        task = asyncio.ensure_future(picture(transport))
+        await asyncio.sleep(0.01)
+        await transport._send_rtp(b"sound")
+        await task
+
+    begin = 0
+    monkeypatch.setattr(aiortc_compat, "_ORIGINAL_SEND", note)
+    run_virtual(main())
+    begin = sent[0][0]
+    at = [each - begin for each, _ in sent]
+    assert len(sent) == 101
+    assert at[7] == 0
+    assert max(sum(t <= each < t + 1000 for each in at) for t in at[9:]) <= 5
+    assert at[-1] == pytest.approx(92 * 250, abs=500)
+    sound = [data for _, data in sent].index(b"sound")
+    assert at[sound] == pytest.approx(10_000, abs=1000)
+
+
+def test_aiortc_by_itself_still_sends_a_picture_at_once() -> None:
+    assert "sleep" not in inspect.getsource(original("_ORIGINAL_SEND"))
 
 
 def test_the_senders_clock_at_the_first_frame_is_told_by_its_reports() -> None:
@@ -282,7 +357,8 @@ def test_aiortc_by_itself_still_offers_no_rsa_and_leaves_loopback_out() -> None:
     ("owner", "name"),
     [(JitterBuffer, "_remove_frame"), (JitterBuffer, "remove"), (JitterBuffer, "add"), (NackGenerator, "add"),
      (RTCCertificate, "_create_ssl_context"), (RTCRtpSender, "_send_keyframe"), (RTCRtpSender, "_handle_rtcp_packet"),
-     (RTCRtpReceiver, "_handle_rtcp_packet"), (RTCRtpReceiver, "_send_rtcp_pli"), (ice, "get_host_addresses")],
+     (RTCRtpReceiver, "_handle_rtcp_packet"), (RTCRtpReceiver, "_send_rtcp_pli"), (RTCDtlsTransport, "_send_rtp"),
+     (ice, "get_host_addresses")],
 )  # fmt: skip
 def test_every_private_part_that_is_changed_or_called_is_there(owner: Any, name: str) -> None:
     assert callable(getattr(owner, name))
