@@ -198,7 +198,8 @@ class Bench:
                 guard_pictures(self.folders.strips, clip)
             digest = hashlib.sha256(result.read_bytes()).hexdigest()[:16]
             span = (self.options.start, self.options.duration)
-            source = [digest, *span, *([] if self.syncnet is None else [self.syncnet.name])]
+            parties = [each.name for each in (self.judge, self.syncnet) if each is not None]
+            source = [digest, *span, *parties]
             path = self.folders.out / f"{result.stem}__by_{name}.json"
             if (known := self._known(path, "result", source)) is not None:
                 return known

@@ -313,6 +313,42 @@ def test_results_of_another_system_are_scored_once(tmp_path: Path, files: tuple[
     assert "W2L: grey + noise" in table.quality_table(q.summary_of(reports)["runs"])
 
 
+def test_another_judge_scores_the_same_video_again(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    """What one judge has read is not told as another's."""
+    clip, speech = files
+    folder = tmp_path / "wav2lip"
+    folder.mkdir()
+    (folder / "grey__noise.mp4").write_bytes(clip.read_bytes())
+    bench, made = bench_of(tmp_path, FakeEngine()), []
+
+    def tracker() -> Blind:
+        made.append(1)
+        return Blind()
+
+    class Other(NoJudge):
+        """As blind as the first, but another one."""
+
+        name = "other"
+
+    for judge in (NoJudge(), NoJudge(), Other()):
+        bench.judge = judge
+        score_all([System("W2L", folder)], [(clip, speech)], bench.score(tracker, "W2L"))
+    assert len(made) == 2
+
+
+def test_a_damaged_report_is_told_and_the_other_pairs_go_on(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    """Reports are written whole: one that is not is somebody's, and is not written over."""
+    clip, speech = files
+    bench = bench_of(tmp_path, FakeEngine())
+    path = tmp_path / "out" / "grey__noise.json"
+    path.parent.mkdir()
+    path.write_text('{"figures": {')
+    report = bench.attempt(clip, speech)
+    assert "grey__noise.json: got" in report["missing"] and path.read_text() == '{"figures": {'
+    path.unlink()
+    assert "missing" not in bench.attempt(clip, speech)
+
+
 def test_command_line_scores_folders(
     tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
