@@ -4,8 +4,9 @@ import argparse
 import asyncio
 import os
 import signal
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +17,7 @@ from streaming.engines import READY_SPEAKERS
 
 if TYPE_CHECKING:
     from streaming.live.config import SessionConfig
+    from streaming.live.session import LiveDubSession
     from streaming.server.settings import ServerSettings
 
 TOKEN_VARIABLE = "LIVEDUB_TOKEN"
@@ -78,18 +80,38 @@ def run(args: argparse.Namespace, context: Context) -> int:
             loop.add_signal_handler(number, stop.set)
         async with Server(settings, context.engine) as server:
             session = None if first is None else await server.sessions.begin(first)
-            if session is not None:
-                await session.when_running()
-                for target in (*([args.record] if args.record else []), *args.push):
-                    session.add_output(target)
             values = {"url": server.address, "session": None if session is None else session.id}
             context.screen.result(values, f"livedub listens on {server.address} (ctrl-C ends it)")
-            await stop.wait()
-            context.screen.say("ending: sessions are closed")
+            targets = [*([args.record] if args.record else []), *args.push]
+            await _until(stop, None if session is None else _send_to(session, targets))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            context.screen.say("ending: sessions are closed (ctrl-C again: at once)")
 
     leave_a_core_free()
     asyncio.run(serve())
     return 0
+
+
+async def _send_to(session: "LiveDubSession", targets: Sequence[str]) -> None:
+    """Record and push a session as soon as it runs; a source may be long in coming."""
+    await session.when_running()
+    for target in targets:
+        session.add_output(target)
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None] | None) -> None:
+    """Wait until the server shall end, or its work has failed."""
+    ending = asyncio.ensure_future(stop.wait())
+    working = asyncio.ensure_future(work or asyncio.sleep(0))
+    try:
+        await asyncio.wait((ending, working), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            await ending
+    finally:
+        ending.cancel()
+        working.cancel()
 
 
 def leave_a_core_free() -> None:
