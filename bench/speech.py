@@ -72,7 +72,13 @@ def measure_opening(path: Path) -> tuple[Series, Series]:
 
 
 def best_r(times: Series, measured: Series, at: Series, predicted: Series, offset_ms: int) -> tuple[float, int]:
-    """Best correlation and its lag in ms beyond the offset; predicted [K] at times `at`, measured [T] at `times`."""
+    """Best correlation and its lag in ms beyond the offset; predicted [K] at times `at`, measured [T] at `times`.
+
+    Of lags that are as good as each other the smallest counts.
+
+    Raises:
+        BadInputError: too few frames have a face, or the lips never move.
+    """
     known = np.isfinite(measured)
     if known.sum() < 25 or np.std(measured[known]) == 0.0:
         raise BadInputError(
@@ -83,7 +89,7 @@ def best_r(times: Series, measured: Series, at: Series, predicted: Series, offse
         moved = np.interp(times[known] - (offset_ms + lag) / 1000, at, predicted)
         r = np.corrcoef(measured[known], moved)[0, 1] if np.std(moved) > 0 else 0.0
         results.append((float(r), lag))
-    return max(results)
+    return max(results, key=lambda result: (result[0], -abs(result[1])))
 
 
 def interval(
@@ -153,10 +159,16 @@ def measure_clip(model: SpeechModel, clip: Clip, data: Path, openings: Path | No
 
 
 def measure_activity(model: SpeechModel, samples: NDArray[np.float32]) -> dict[str, float]:
-    """Voice activity around speech cut out of silence: times in ms from the first and the last sound."""
+    """Voice activity around speech cut out of silence: times in ms from the first and the last sound.
+
+    Raises:
+        BadInputError: the mouth never moves.
+    """
     silence = np.zeros(SAMPLE_RATE, np.float32)
     track: MouthTrack = model.offline(np.concatenate([silence, samples, silence]))
     moving = np.flatnonzero(np.abs(track.displacement).reshape(len(track.times), -1).max(axis=1) > 0.0)
+    if not len(moving):
+        raise BadInputError("got a mouth that never moves, expected speech in the samples; take another recording")
     end = 1.0 + len(samples) / SAMPLE_RATE
     return {
         "first_motion_before_sound_ms": round(1000 * (1.0 - float(track.times[moving[0]])), 1),

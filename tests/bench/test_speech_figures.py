@@ -1,7 +1,9 @@
 """The speech benchmark's own arithmetic, on series and sounds whose answers are known."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -9,9 +11,22 @@ import pytest
 from numpy.typing import NDArray
 
 from bench import speech
-from bench.speech import CLIPS, LARGEST_LAG_MS, Clip, baseline, best_r, interval, measure_activity, measure_clip
+from bench.machine import read_json
+from bench.speech import (
+    CLIPS,
+    LARGEST_LAG_MS,
+    Clip,
+    baseline,
+    best_r,
+    interval,
+    measure_activity,
+    measure_clip,
+    measure_cost,
+)
 from engine.errors import BadInputError
 from engine.speech import MouthTrack, SpeechModel
+from engine.tracking import TrackedFace
+from engine.tracking.tracker import TrackResult
 
 pytestmark = pytest.mark.unit
 
@@ -46,7 +61,8 @@ def test_scale_and_level_of_an_opening_do_not_matter_but_its_sign_does() -> None
 
 
 def test_a_prediction_that_never_moves_has_no_correlation() -> None:
-    assert best_r(TIMES, opening(TIMES), AT, np.ones(len(AT)), 0)[0] == 0.0
+    """And no lag is better than any other: the smallest is told, not the largest that was tried."""
+    assert best_r(TIMES, opening(TIMES), AT, np.ones(len(AT)), 0) == (0.0, 0)
 
 
 @pytest.mark.parametrize("measured", [np.ones(60), np.where(np.arange(60) < 24, opening(TIMES), np.nan)])
@@ -155,3 +171,134 @@ def test_measured_openings_are_kept_and_taken_again(tmp_path: Path, monkeypatch:
 def test_clips_have_names_of_their_own() -> None:
     """Openings are kept by name."""
     assert len({clip.name for clip in CLIPS}) == len(CLIPS) == 6
+
+
+def test_the_lag_is_the_one_of_a_slow_search() -> None:
+    """Against each lag tried by itself, with noise, so that no lag is perfect."""
+    rng = np.random.default_rng(4)
+    measured = opening(TIMES - 0.03) + 0.05 * rng.standard_normal(len(TIMES))
+    tried = {
+        lag: float(np.corrcoef(measured, np.interp(TIMES - lag / 1000, AT, opening(AT)))[0, 1])
+        for lag in range(-LARGEST_LAG_MS, LARGEST_LAG_MS + 1, 10)
+    }
+    r, lag = best_r(TIMES, measured, AT, opening(AT), 0)
+    assert lag == max(tried, key=lambda each: tried[each]) and r == pytest.approx(tried[lag])
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.6])
+def test_the_interval_does_not_hang_on_when_the_clip_begins_nor_on_units(shift: float) -> None:
+    rng = np.random.default_rng(5)
+    measured = opening(TIMES) + 0.03 * rng.standard_normal(len(TIMES))
+    plain = interval(TIMES, measured, AT, opening(AT), 0)
+    other = interval(TIMES + shift, 5 * measured - 1, AT + shift, 2 * opening(AT) + 4, 0)
+    assert other == pytest.approx(plain)
+
+
+def test_a_mouth_that_never_moves_is_refused_in_words() -> None:
+    with pytest.raises(BadInputError, match="got a mouth that never moves, expected speech"):
+        measure_activity(cast(SpeechModel, Echo()), np.zeros(8000, np.float32))
+
+
+def test_a_damaged_file_of_openings_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short while it was written by an earlier version, or of something else."""
+    clip_results(tmp_path, monkeypatch)
+    path = tmp_path / "kept" / "one.npz"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"text"):
+        path.write_bytes(content)
+        with pytest.raises(BadInputError, match=r"one\.npz is not the measured opening of a clip: .*; delete it"):
+            clip_results(tmp_path, monkeypatch)
+    assert [item.name for item in path.parent.iterdir()] == ["one.npz"]
+
+
+class Faces:
+    """A tracker that finds a face whose lips are as far apart as the picture is bright, in all pictures but one."""
+
+    def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+        if rgb[0, 0, 0] == 13:
+            return TrackResult(None, "no_face", False)
+        points = np.zeros((68, 3), np.float32)
+        points[36], points[45] = (10, 20, 0), (40, 60, 0)
+        points[66, 1] = rgb[0, 0, 0]
+        return TrackResult(cast(TrackedFace, SimpleNamespace(points=points)), "ok", False)
+
+
+def test_openings_are_in_eye_distances_and_unknown_without_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = [0, 25, 13, 50]
+    shots = [(0.04 * index, np.full((4, 4, 3), level, np.uint8)) for index, level in enumerate(levels)]
+    monkeypatch.setattr(speech, "create_tracker", Faces)
+    monkeypatch.setattr(speech, "pictures", lambda path: iter(shots))
+    times, openings = speech.measure_opening(Path("x.mp4"))
+    assert times.tolist() == [0.0, 0.04, 0.08, 0.12]
+    np.testing.assert_allclose(openings, [0.0, 0.5, np.nan, 1.0])
+
+
+class Streaming(Echo):
+    """The double with a live stream, whose pieces take a stated time each."""
+
+    look_ahead_ms = 113
+
+    def __init__(self, clock: "Clock") -> None:
+        self.clock, self.pieces = clock, list[int]()
+
+    def stream(self) -> "Streaming":
+        return self
+
+    def __enter__(self) -> "Streaming":
+        """Is the stream itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Notes that it was closed."""
+        self.pieces.append(-1)
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        self.pieces.append(len(samples))
+        self.clock.seconds += 0.5 if len(self.pieces) <= 25 else 0.002
+
+
+class Clock:
+    """Processor time that moves when somebody works."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_cost_is_that_of_pieces_of_40_ms_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first second, in which things are made ready, does not count; the stream is closed."""
+    clock = Clock()
+    model = Streaming(clock)
+    monkeypatch.setattr(time, "process_time", clock)
+    found = measure_cost(cast(SpeechModel, model), np.zeros(3 * 16000, np.float32))
+    assert set(model.pieces[:-1]) == {640} and len(model.pieces) == 75 and model.pieces[-1] == -1
+    assert found == {"mean_ms_per_40_ms": 2.0, "p50_ms": 2.0, "p95_ms": 2.0, "p99_ms": 2.0}
+
+
+def test_the_command_measures_all_clips_and_tells_the_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = iter([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    asked: list[tuple[object, int | None]] = []
+
+    def one(model: object, clip: Clip, data: Path, openings: Path | None) -> dict[str, Any]:
+        r = next(scores)
+        return {"clip": clip.name, "speech_r": r, "log_energy_r": r - 0.1, "interval_95": [r - 0.2, r + 0.1]}
+
+    def load(weights: Path | None, limit_ms: int | None) -> Streaming:
+        asked.append((weights, limit_ms))
+        return Streaming(Clock())
+
+    monkeypatch.setattr(speech, "measure_clip", one)
+    monkeypatch.setattr(speech, "load_speech_model", load)
+    monkeypatch.setattr(speech, "read_audio", lambda path: bursts(22.0))
+    out = tmp_path / "deep" / "speech.json"
+    assert speech.main(["--data", str(tmp_path), "--out", str(out), "--look-ahead", "80"]) == 0
+    found = read_json(out)
+    assert asked == [(None, 80)] and found["look_ahead_ms"] == 113
+    assert found["figures"] == {"speech_r": 0.65, "speech_r_over_baseline": 0.1} and found["log_energy_r"] == 0.55
+    assert [clip["clip"] for clip in found["clips"]] == [clip.name for clip in CLIPS]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7 and lines[0].split()[:5] == ["syncnet_example", "r", "0.400", "(0.20", "to"]
+    assert lines[-1].split() == ["mean", "of", "six", "r", "0.650", "log", "energy", "0.550"]

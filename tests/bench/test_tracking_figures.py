@@ -28,8 +28,9 @@ from bench.tracking import (
     _tremble,
 )
 from engine import weights
-from engine.errors import BadInputError
+from engine.errors import BadInputError, MediaError
 from engine.tracking import TrackedFace
+from engine.tracking.pose import HeadPose
 from engine.tracking.tracker import FaceTracker, TrackResult
 from tests.engine.editing.made_up import neutral_head
 from tests.engine.editing.scripted import Place, tracked
@@ -197,3 +198,77 @@ def test_a_stage_is_warmed_up_once_and_timed_as_often_as_said(monkeypatch: pytes
 def test_small_helpers() -> None:
     assert _range([3.0, -1.0, 2.0]) == (-1.0, 3.0)
     assert _ms(0.0012345) == 1.23
+
+
+def path_of(*shape: int) -> NDArray[np.float64]:
+    return np.cumsum(np.random.default_rng(3).normal(size=shape), axis=0)
+
+
+def test_tremble_does_not_hang_on_the_place_and_grows_with_the_size() -> None:
+    """Nor on a turn of the picture; three times as large trembles three times as much."""
+    path = path_of(60, 4, 2)
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    assert _tremble(path @ turn.T + [300.0, -20.0]) == pytest.approx(_tremble(path))
+    assert _tremble(3 * path) == pytest.approx(3 * _tremble(path))
+
+
+@pytest.mark.parametrize("half", [1, 3, 7])
+def test_centred_mean_is_the_slow_one(half: int) -> None:
+    """With the ends repeated."""
+    path = path_of(30, 2, 2)
+    for at in (0, 1, 15, 28, 29):
+        rows = np.arange(at - half, at + half + 1).clip(0, 29)
+        np.testing.assert_allclose(_centred_mean(path, half)[at], path[rows].mean(axis=0))
+
+
+def test_steadiness_is_in_percent_of_the_face_and_not_in_pixels() -> None:
+    """A film of twice the size trembles by as many percent."""
+
+    def large(faces: list[tuple[float, TrackedFace]]) -> list[tuple[float, TrackedFace]]:
+        return [(s, replace(f, points=2 * f.points, quad=2 * f.quad, pose=doubled(f))) for s, f in faces]
+
+    def doubled(face: TrackedFace) -> HeadPose:
+        return replace(face.pose, origin=2 * face.pose.origin, iod_px=2 * face.pose.iod_px)
+
+    plain, twice = _steadiness(track(0.7)), _steadiness(large(track(0.7)))
+    for key, value in plain.items():
+        assert twice[key] == pytest.approx(value, rel=2e-3, abs=1e-3), key
+
+
+@pytest.mark.parametrize("name", ["none.mp4", "empty.mp4"])
+def test_a_clip_that_cannot_be_read_is_refused_in_words(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    blind: Any = Blind()
+    with pytest.raises(MediaError, match=name):
+        _clip(blind, tmp_path / name)
+
+
+def test_distances_are_told_by_part_of_the_face_and_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge whose lips lie a tenth of the eyes' distance lower, and everything else where the tracker's does."""
+    face = tracked(neutral_head(), Place())
+    theirs = face.points[:, :2].astype(np.float64)
+    theirs[48:60, 1] += 0.1 * face.iod_px
+
+    class Sure(Blind):
+        def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+            return TrackResult(face, "ok", False)
+
+    parts = [SimpleNamespace(x=x - 0.5, y=y - 0.5) for x, y in theirs]
+    box = SimpleNamespace(area=lambda: 9)
+    dlib = SimpleNamespace(
+        shape_predictor=lambda path: lambda rgb, found: SimpleNamespace(parts=lambda: parts),
+        get_frontal_face_detector=lambda: lambda rgb, times: [box],
+    )
+    monkeypatch.setattr(importlib, "import_module", lambda name: dlib)
+    monkeypatch.setattr(weights, "path", Path)
+    shots = [(0.0, np.zeros((8, 8, 3), np.uint8))]
+    monkeypatch.setattr(tracking, "pictures", lambda path: iter(shots))
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    sure: Any = Sure()
+    found = _distance(sure, tmp_path)
+    assert isinstance(found, dict) and found["portraits"] == 2
+    groups = found["groups"]
+    assert groups["outer lips"] == {"bias_x": 0.0, "bias_y": -10.0, "mean_distance": 10.0}
+    assert groups["jaw"] == groups["inner lips"] == {"bias_x": 0.0, "bias_y": 0.0, "mean_distance": 0.0}
+    assert len(found["bias_per_point"]) == 68 and found["bias_per_point"][50] == [0.0, -10.0]
