@@ -171,6 +171,8 @@ class PictureHub(Hub):
         self._worker = worker
         self._wants_key = True
         self._last_key = -_KEY_EVERY_NS
+        self.sent_bytes = 0
+        """Bytes of all pictures that were encoded."""
         self._sent = SentRate()
         self._rate_changed = 0
         self._tasks.begin("encode", self._run())
@@ -192,9 +194,14 @@ class PictureHub(Hub):
         """Bits a second that the encoder may spend."""
         return self.encoder.limit or self.encoder.full_rate
 
+    @property
+    def sending(self) -> int:
+        """Bits a second that were encoded in the last second."""
+        return round(self._sent.per_second(self._time.now()))
+
     def reported(self, subscription: Subscription, report: LinkReport) -> None:
         """A viewer reports about his link."""
-        link, sending = subscription.link, self._sent.per_second(self._time.now())
+        link, sending = subscription.link, self.sending
         if link is None:
             return
         link.full = self.encoder.full_rate
@@ -223,6 +230,7 @@ class PictureHub(Hub):
             if packet.key:
                 self._wants_key, self._last_key = False, picture.media
             self._sent.add(self._time.now(), len(packet.data))
+            self.sent_bytes += len(packet.data)
             await self._send(packet)
 
     def _shown(self, picture: LivePicture) -> VideoFrame:

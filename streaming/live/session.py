@@ -302,6 +302,8 @@ class LiveDubSession:
             "publishers": len(self.publishers),
             "encoders": {f"{codec} {view}": hub.encoder.name for (codec, view), hub in self._hubs.items()},
             "encoder_kbps": {f"{codec} {view}": hub.rate // 1000 for (codec, view), hub in self._hubs.items()},
+            "sent_kbps": {f"{codec} {view}": hub.sending // 1000 for (codec, view), hub in self._hubs.items()},
+            "sent_bytes": {f"{codec} {view}": hub.sent_bytes for (codec, view), hub in self._hubs.items()},
             "turn": self.turn,
             "links": [viewer.as_dict() for viewer in self.viewers.values()],
             "faces_known": None if self.faces is None else [len(self.faces), len(self.faces.info.ticks)],

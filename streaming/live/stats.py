@@ -56,6 +56,10 @@ class LiveStats:
         """Pictures that were not sent because editing them would have been too late."""
         self.late = 0
         """Pictures that were finished too late, and not sent."""
+        self.edits = 0
+        """Edits that were computed, sent or not."""
+        self.edits_ms = 0.0
+        """Time that they took in all."""
         self.blocks = 0
         """Blocks of sound sent out."""
         self.stalls = 0
@@ -77,6 +81,8 @@ class LiveStats:
 
     def computed(self, now: int, job_ns: int, edit_ms: float) -> None:
         """A piece of work of the compute thread has ended: with waiting for the thread, and the edit alone."""
+        self.edits += 1
+        self.edits_ms += edit_ms
         self._jobs.add(now, job_ns / MS)
         self._edits.add(now, edit_ms)
 
@@ -123,6 +129,8 @@ class LiveStats:
             "fps_in": self._arrivals.per_second(now),
             "fps_out": self._out.per_second(now),
             "fps_edited": self._out_edited.per_second(now),
+            "edits": self.edits,
+            "edits_ms": round(self.edits_ms, 1),
             "edit_ms_p50": _rounded(self._edits.quantile(now, 0.5)),
             "edit_ms_p95": _rounded(self._edits.quantile(now, 0.95)),
             "job_ms_p95": _rounded(self._jobs.quantile(now, 0.95)),

@@ -16,7 +16,7 @@ from streaming.engines import Quality
 from streaming.live.session import LiveDubSession
 from streaming.server import bodies
 from streaming.server.manager import Sessions, Uploads
-from streaming.server.metrics import exposition
+from streaming.server.metrics import CONTENT_TYPE, exposition
 from streaming.server.openapi import description
 from streaming.server.voice_socket import serve_voice
 
@@ -195,7 +195,7 @@ class Api:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Figures for Prometheus."""
-        return web.Response(text=exposition(self._sessions), content_type="text/plain", charset="utf-8")
+        return web.Response(text=exposition(self._sessions), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
     async def health(self, request: web.Request) -> web.Response:
         """Whether the server answers."""

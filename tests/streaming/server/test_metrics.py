@@ -15,13 +15,17 @@ from streaming.server.metrics import exposition, resident_bytes
 
 pytestmark = pytest.mark.unit
 
-LINE = re.compile(r'livedub_[a-z0-9_]+(\{session="[\w-]+"\})? -?[0-9.e+-]+(nan|inf)?')
+LINE = re.compile(r'(livedub|process)_[a-z0-9_]+(\{([a-z]+="[^"\\\n]*",?)+\})? -?[0-9.e+-]+')
 
 
 def session(name: str, **figures: Any) -> SimpleNamespace:
     """A session that tells these figures; with none it is not running yet."""
-    stats = {**LiveStats().as_dict(0), "delay_ms": 400, "voice_held_ms": 60.0, **figures} if figures else None
-    return SimpleNamespace(id=name, viewers={"a": None, "b": None}, as_dict=lambda: {"stats": stats})
+    more = {"delay_ms": 400, "voice_held_ms": 60.0, "source_restarts": 0}
+    stats = {**LiveStats().as_dict(0), **more, **figures} if figures else None
+    sent = {"H264 edited": 12_345_678_901} if figures else {}
+    return SimpleNamespace(
+        id=name, viewers={"a": None, "b": None}, as_dict=lambda: {"stats": stats, "sent_bytes": sent}
+    )
 
 
 def of(*running: SimpleNamespace, started: int = 3, preparation: Preparation | None = None) -> str:
@@ -38,33 +42,77 @@ def test_every_figure_is_described_once_before_its_values() -> None:
             assert rest
             if what == "TYPE":
                 assert name not in described
-                assert rest[0] in ("gauge", "counter")
+                assert rest[0] in ("gauge", "counter", "summary")
                 described.add(name)
         else:
             assert LINE.fullmatch(line), line
-            assert line.split("{")[0].split(" ")[0] in described
+            name = re.split(r"[{ ]", line)[0]
+            assert name in described or re.sub("_(sum|count)$", "", name) in described
     assert text.endswith("\n")
     assert 'livedub_input_frames_total{session="a-1"} 7\n' in text
     assert 'livedub_input_frames_total{session="b_2"} 9\n' in text
 
 
-def test_times_are_in_seconds_and_counters_end_in_total() -> None:
-    text = of(session("a", frames_in=1, edit_ms_p95=350.0, av_offset_ms=-0.5))
-    for line in ("delay_seconds{session=\"a\"} 0.4", "edit_seconds_p95{session=\"a\"} 0.35",
-                 "av_offset_seconds{session=\"a\"} -0.0005", "voice_held_seconds{session=\"a\"} 0.06",
-                 "viewers{session=\"a\"} 2", "sessions 1", "sessions_total 3"):  # fmt: skip
+def test_times_are_in_seconds_counters_end_in_total_and_rates_are_left_to_queries() -> None:
+    text = of(session("a", frames_in=1, av_offset_ms=-0.5, overloaded=True, stalled_ms=1500))
+    for line in ("delay_seconds{session=\"a\"} 0.4", "av_offset_seconds{session=\"a\"} -0.0005",
+                 "voice_held_seconds{session=\"a\"} 0.06", "overloaded{session=\"a\"} 1",
+                 "stalled_seconds_total{session=\"a\"} 1.5", "viewers{session=\"a\"} 2", "sessions 1",
+                 "sessions_started_total 3"):  # fmt: skip
         assert f"livedub_{line}\n" in text
     counters = re.findall(r"# TYPE (\S+) counter", text)
     assert counters
     assert all(name.endswith("_total") for name in counters)
-    assert "_ms" not in text
+    others = re.findall(r"# TYPE (\S+) (?:gauge|summary)", text)
+    assert not any(name.endswith(("_total", "_sum", "_count", "_bucket")) for name in others)
+    assert not re.search(r"_(ms|kbps|per_second|p95|percent)\b", text)
+
+
+def test_counters_keep_every_digit() -> None:
+    text = of(session("a", frames_in=123_456_789))
+    assert 'livedub_input_frames_total{session="a"} 123456789\n' in text
+    assert 'livedub_sent_bytes_total{session="a",stream="H264 edited"} 12345678901\n' in text
+
+
+def test_the_time_of_an_edit_is_a_summary() -> None:
+    text = of(session("a", edits=4, edits_ms=1000.0, edit_ms_p50=200.0, edit_ms_p95=350.0), session("b", edits=0))
+    own = [line for line in text.splitlines() if line.startswith("livedub_edit_seconds")]
+    assert own == [
+        'livedub_edit_seconds{session="a",quantile="0.5"} 0.2',
+        'livedub_edit_seconds{session="a",quantile="0.95"} 0.35',
+        'livedub_edit_seconds_sum{session="a"} 1',
+        'livedub_edit_seconds_count{session="a"} 4',
+        'livedub_edit_seconds_sum{session="b"} 0',
+        'livedub_edit_seconds_count{session="b"} 0',
+    ]
+
+
+def test_pictures_that_passed_through_are_counted_by_reason() -> None:
+    text = of(session("a", passed_through={"no_face": 3, "overload": 1}), session("b", frames_in=1))
+    assert text.count("# TYPE livedub_passed_frames_total counter") == 1
+    assert 'livedub_passed_frames_total{session="a",reason="no_face"} 3\n' in text
+    assert 'livedub_passed_frames_total{session="a",reason="overload"} 1\n' in text
+
+
+def test_quotes_in_labels_are_escaped() -> None:
+    text = of(session("a", passed_through={'a "b" \\': 1}))
+    assert 'reason="a \\"b\\" \\\\"} 1\n' in text
+
+
+def test_the_process_has_the_usual_names() -> None:
+    text = of()
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"):
+        found = re.search(rf"^{name} ([0-9.e+]+)$", text, re.MULTILINE)
+        assert found and float(found[1]) > 0
+    assert re.search(r'^livedub_build_info\{version="[0-9.]+"\} 1$', text, re.MULTILINE)
 
 
 def test_a_session_that_does_not_run_yet_has_no_figures_and_unknown_ones_are_left_out() -> None:
     text = of(session("a"))
     assert "livedub_delay_seconds" not in text
     assert 'livedub_viewers{session="a"} 2' in text
-    assert "edit_seconds_p95" not in of(session("a", frames_in=1))
+    assert "quantile=" not in of(session("a", frames_in=1))
+    assert "livedub_edit_seconds" not in text
     assert "livedub_viewers" not in of()
 
 
