@@ -15,7 +15,7 @@ from bench.others import OWN, System, lower_face, paired, score, score_all
 from engine.errors import BadInputError
 from engine.evaluation import FIGURES, StripMaker
 from engine.tracking.tracker import TrackResult
-from streaming.ingest.file import probe_video
+from streaming.ingest.file import probe_video, read_video
 
 pytestmark = pytest.mark.unit
 FRAMES, SIZE = 14, 128
@@ -204,3 +204,64 @@ def test_every_result_is_scored_and_missing_ones_are_told(clip: Path, tmp_path: 
     assert reports[1] == {
         "run": {"system": "B", "clip": "person", "speech": "bus"}, "missing": "no video of it in B's folder",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("rate", "count"), [(10, 6), (17, 9), (24, 13), (25, 14), (30, 16), (60, 33)])
+def test_every_picture_of_the_clip_gets_the_nearest_of_the_result(
+    rate: int, count: int, clip: Path, tmp_path: Path
+) -> None:
+    """By a search over all of them; none is further away than half a step of the slower film."""
+    result = write(tmp_path / "r.mp4", [picture(i % FRAMES) for i in range(count)], rate)
+    shown = [frame.seconds for frame in read_video(probe_video(result))]
+    whole = [(frame.seconds, place(frame.rgb())) for frame in read_video(probe_video(result))]
+    pairs = list(paired(probe_video(result), probe_video(clip), 0.0, None))
+    step = max(1 / rate, 1 / 25)
+    near = [
+        s.seconds for s in read_video(probe_video(clip)) if min(abs(s.seconds - t) for t in shown) <= step / 2 + 1e-6
+    ]
+    assert [source.seconds for _, source in pairs] == pytest.approx(near)
+    for frame, source in pairs:
+        nearest = min(abs(source.seconds - t) for t in shown)
+        candidates = {at for t, at in whole if abs(abs(source.seconds - t) - nearest) < 1e-6}
+        assert place(frame.rgb()) in candidates and frame.pts == source.pts
+
+
+@pytest.mark.parametrize("duration", [0.08, 0.2, None])
+def test_only_the_part_that_was_dubbed_is_paired(duration: float | None, clip: Path, tmp_path: Path) -> None:
+    result = write(tmp_path / "r.mp4", [picture(4 + i) for i in range(10)])
+    pairs = list(paired(probe_video(result), probe_video(clip), 0.16, duration))
+    expected = range(4, FRAMES) if duration is None else range(4, 4 + round(duration * 25))
+    assert [place(b.rgb()) for _, b in pairs] == [place(a.rgb()) for a, _ in pairs] == list(expected)
+
+
+def test_the_mask_goes_with_the_face_and_grows_with_it() -> None:
+    mask, (top, left) = lower_face(face(0.2), SIZE, SIZE)
+    moved, (top_2, left_2) = lower_face(face(0.2) + np.float32(30), SIZE + 60, SIZE + 60)
+    assert (top_2 - top, left_2 - left) == (30, 30)
+    np.testing.assert_allclose(moved, mask, atol=1e-6)
+    large, (top_3, left_3) = lower_face(2 * face(0.2), 2 * SIZE, 2 * SIZE)
+    assert large.sum() == pytest.approx(4 * mask.sum(), rel=0.05)
+    assert abs(top_3 - 2 * top) <= 2 and abs(left_3 - 2 * left) <= 2
+
+
+@pytest.mark.parametrize("shift", [(-200, 0), (200, 0), (0, -200), (0, 200), (-90, -90), (1000, 1000)])
+def test_a_face_at_or_beyond_the_edge_has_a_mask_inside_the_picture(shift: tuple[int, int]) -> None:
+    mask, (top, left) = lower_face(face(0.2) + np.asarray(shift, np.float32), SIZE, SIZE)
+    height, width = mask.shape
+    assert height >= 1 and width >= 1 and 0 <= top <= SIZE - height and 0 <= left <= SIZE - width
+    assert np.isfinite(mask).all() and mask.min() >= 0 and mask.max() <= 1
+
+
+@pytest.mark.parametrize("text", ["", "=", "NAME", "NAME=", "=FOLDER", "NAME=/no/such/folder"])
+def test_a_system_needs_a_name_and_a_folder_that_is_there(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=f"^--results {text}: expected NAME=FOLDER with a folder"):
+        System.parse(text)
+    (tmp_path / "a=b").mkdir()
+    assert System.parse(f"N={tmp_path}/a=b") == System("N", tmp_path / "a=b")
+
+
+def test_lip_sync_figures_take_the_place_of_their_reasons() -> None:
+    report: dict[str, Any] = {"not_measured": {"lse_c": "no weights", "lse_d": "no weights", "seam": "unknown"}}
+    found = {"figures": {"lse_c": 6.0, "lse_d": None}, "not_measured": {"lse_d": "too short"}}
+    others.add_lse(report, found)
+    assert report == {"not_measured": {"seam": "unknown", "lse_d": "too short"}, "lse": found}
