@@ -1,18 +1,18 @@
 """The API in OpenAPI 3.1."""
 
 from importlib import metadata
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from streaming.engines import Features, Quality
-from streaming.live.config import State
-from streaming.live.enrolment import SECONDS
-from streaming.live.sources import SourceKind, VoiceKind
+from streaming.engines import Features
+from streaming.server.schemas import ref, schemas
 from streaming.server.voice_socket import RATES
+
+_JSON: Final = "application/json"
+_SDP: Final = "application/sdp"
 
 
 def description(features: Features) -> dict[str, Any]:
     """The whole description, as JSON values."""
-    one = "/api/sessions/{session}"
     return {
         "openapi": "3.1.0",
         "info": {
@@ -24,148 +24,124 @@ def description(features: Features) -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(features),
+            "schemas": schemas(features),
         },
         "security": [{"token": []}, {}],
-        "paths": {
-            "/api/engine": {"get": _call("What may be asked for", {"200": "speakers, who is ready, emotions, limits"})},
-            "/api/speakers/{speaker}": {
-                "parameters": [_parameter("speaker")],
-                "get": _call("A speaker's profile", {"200": "a file"}),
-            },
-            "/api/uploads": {"post": _call("Send a video or sound", {"201": "its name"}, "application/octet-stream")},
-            "/api/sessions": {
-                "get": _call("All sessions", {"200": "sessions"}),
-                "post": _call("Begin one", {"201": "the session", "429": "as many as allowed"}, schema="NewSession"),
-            },
-            one: {
-                "parameters": [_parameter("session")],
-                "get": _call("State and figures", {"200": "the session"}, answer="Session"),
-                "patch": _call("Change it while it runs", {"200": "the session"}, schema="Changes", answer="Session"),
-                "delete": _call("End it", {"204": "ended"}),
-            },
-            f"{one}/interrupt": {
-                "parameters": [_parameter("session")],
-                "post": _call("Silence the voice now", {"204": "silenced"}),
-            },
-            f"{one}/voice": {
-                "parameters": [_parameter("session"), {"name": "rate", "in": "query", "schema": {"enum": list(RATES)}}],
-                "get": _call("WebSocket: 16-bit mono PCM in, played positions back", {"101": "a WebSocket"}),
-            },
-            **{f"{one}/{kind}": _connection(kind, what) for kind, what in (
-                ("whip", "Send a camera or a microphone (RFC 9725)"),
-                ("whep", "Watch; view=compare for edited and source side by side"),
-            )},
-            **{f"{one}/{kind}/{{peer}}": {
-                "parameters": [_parameter("session"), _parameter("peer")],
-                "delete": _call("End the connection", {"200": "ended"}),
-            } for kind in ("whip", "whep")},
-            "/metrics": {"get": _call("Figures for Prometheus", {"200": "text"})},
-            "/healthz": {"get": _call("Whether the server answers", {"200": "ok"})},
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
+        "paths": {**_server_paths(), **_session_paths(), **_media_paths()},
+    }
+
+
+_TAGS: Final = {
+    "server": "What may be asked for, files, figures",
+    "sessions": "Begin, change, look at and end",
+    "media": "Pictures and sound in and out",
+}
+_ONE: Final = "/api/sessions/{session}"
+
+
+def _server_paths() -> dict[str, Any]:
+    speaker = _answer("a safetensors file", kind="application/octet-stream")
+    return {
+        "/api/engine": {
+            "get": _call("server", "engine", "What may be asked for", {200: _answer("this", "Engine")}),
+        },
+        "/api/speakers/{speaker}": {
+            "parameters": [_parameter("speaker")],
+            "get": _call("server", "speaker", "A speaker's profile", {200: speaker, 404: _failed("nobody")}),
+        },
+        "/api/uploads": {
+            "post": _call(
+                "server", "upload", "Send a video or sound as the body",
+                {201: _answer("its name, for source.upload or voice.upload", "Upload"), 413: _failed("too large")},
+                body="application/octet-stream",
+            ),
+        },
+        "/metrics": {
+            "get": _call("server", "metrics", "Figures for Prometheus", {200: _answer("text", kind="text/plain")}),
+        },
+        "/healthz": {"get": _call("server", "health", "Whether the server answers", {200: _answer("it does")})},
+    }  # fmt: skip
+
+
+def _session_paths() -> dict[str, Any]:
+    session, gone = _answer("the session", "Session"), _failed("there is none of this name")
+    full = _failed("as many as allowed, or a face is being learnt already")
+    begun = _answer("it begins; Location is its address", "Begun")
+    return {
+        "/api/sessions": {
+            "get": _call("sessions", "sessions", "All sessions", {200: _answer("these", "Sessions")}),
+            "post": _call("sessions", "begin", "Begin one", {201: begun, 400: _failed("it cannot be"), 429: full},
+                          schema="NewSession"),
+        },
+        _ONE: {
+            "parameters": [_parameter("session")],
+            "get": _call("sessions", "session", "State and figures", {200: session, 404: gone}),
+            "patch": _call("sessions", "change", "Change it while it runs",
+                           {200: session, 400: _failed("it cannot be"), 404: gone}, schema="Changes"),
+            "delete": _call("sessions", "end", "End it", {204: _answer("it has ended"), 404: gone}),
+        },
+        f"{_ONE}/interrupt": {
+            "parameters": [_parameter("session")],
+            "post": _call("sessions", "interrupt", "Silence the voice now", {204: _answer("silenced"), 404: gone}),
         },
     }  # fmt: skip
 
 
-_ERROR: Final = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {"type": "object", "properties": {"kind": {"type": "string"}, "message": {"type": "string"}}}
-    },
-}
-
-
-def _schemas(features: Features) -> dict[str, Any]:
-    effort = {"type": "integer", "minimum": 0, "maximum": features.max_effort, "default": features.default_effort}
-    emotion = {
-        "emotion": {"enum": list(features.emotions)},
-        "intensity": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
-    }
-    source = {
-        "type": "object",
-        "required": ["kind"],
-        "additionalProperties": False,
-        "properties": {
-            "kind": {"enum": list(get_args(SourceKind))},
-            "upload": {"type": "string"},
-            "url": {"type": "string"},
-            "camera": {"type": "string"},
-        },
-    }
-    enroll = {
-        "type": "object",
-        "description": "learn the face in the source while its pictures pass through, instead of a known speaker",
-        "required": ["name"],
-        "additionalProperties": False,
-        "properties": {
-            "name": {"type": "string"},
-            "quality": {"enum": list(get_args(Quality)), "default": "draft"},
-            "seconds": {"type": "number", "minimum": 1, "maximum": 120, "default": SECONDS},
-        },
-    }
-    voice = {
-        "type": "object",
-        "required": ["kind"],
-        "additionalProperties": False,
-        "properties": {
-            "kind": {"enum": list(get_args(VoiceKind))},
-            "upload": {"type": "string"},
-            "url": {"type": "string"},
-            "repeat": {"type": "boolean", "default": True},
-        },
-    }
+def _media_paths() -> dict[str, Any]:
+    rate = {"name": "rate", "in": "query", "schema": {"enum": list(RATES)}, "description": "samples a second"}
+    voice = (
+        "WebSocket. Send 16-bit little-endian mono PCM as binary messages, as fast as it is made, and "
+        '`{"type": "interrupt"}` to silence it; played positions come back as JSON.'
+    )
+    connections = (
+        ("whip", "Send a camera or a microphone (RFC 9725)"),
+        ("whep", "Watch; view=compare for edited and source side by side"),
+    )
     return {
-        "NewSession": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "source": source,
-                "voice": voice,
-                "speaker": {"type": "string"},
-                "enroll": enroll,
-                "effort": effort,
-                **emotion,
-                "delay_ms": {"type": "integer", "minimum": 200, "maximum": 10000, "multipleOf": 20},
-                "consent": {"type": "boolean", "description": "the person in the video has agreed to being edited"},
-            },
+        f"{_ONE}/voice": {
+            "parameters": [_parameter("session"), rate],
+            "get": _call("media", "voice", voice, {101: _answer("a WebSocket")}),
         },
-        "Changes": {
-            "type": "object",
-            "minProperties": 1,
-            "additionalProperties": False,
-            "properties": {"effort": effort, **emotion, "voice": voice, "speaker": {"type": "string"}},
+        **{f"{_ONE}/{kind}": _connection(kind, what) for kind, what in connections},
+        **{
+            f"{_ONE}/{kind}/{{peer}}": {
+                "parameters": [_parameter("session"), _parameter("peer")],
+                "delete": _call("media", f"end_{kind}", "End the connection", {200: _answer("it has ended")}),
+            }
+            for kind, _ in connections
         },
-        "Session": {
-            "type": "object",
-            "required": ["id", "state"],
-            "properties": {
-                "id": {"type": "string"},
-                "state": {"enum": list(get_args(State))},
-                "error": {"type": ["string", "null"]},
-                "loading": {"type": ["object", "null"], "description": "what, done, total; while the state is loading"},
-                "turn": {"type": ["boolean", "null"], "description": "whether a TURN server gave an address"},
-                "enrolment": {"type": ["object", "null"], "description": "phase, what, done, total, problem"},
-                "stats": {"type": ["object", "null"]},
-            },
-        },
-        "Error": _ERROR,
     }
 
 
 def _call(
-    summary: str, answers: dict[str, str], body: str | None = None, schema: str | None = None, answer: str | None = None
+    tag: str,
+    name: str,
+    summary: str,
+    answers: dict[int, dict[str, Any]],
+    body: str | None = None,
+    schema: str | None = None,
 ) -> dict[str, Any]:
     """One operation; every one can fail with an Error."""
-    responses: dict[str, Any] = {code: {"description": text} for code, text in answers.items()}
-    if answer is not None:
-        responses["200"]["content"] = {"application/json": {"schema": _ref(answer)}}
-    responses["default"] = {"description": "an error", "content": {"application/json": {"schema": _ref("Error")}}}
-    call: dict[str, Any] = {"summary": summary, "responses": responses}
+    responses = {str(code): answer for code, answer in answers.items()}
+    responses["default"] = _failed("an error")
+    call: dict[str, Any] = {"tags": [tag], "operationId": name, "summary": summary, "responses": responses}
     if schema is not None:
-        call["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(schema)}}}
+        call["requestBody"] = {"required": True, "content": {_JSON: {"schema": ref(schema)}}}
     elif body is not None:
         call["requestBody"] = {"required": True, "content": {body: {}}}
     return call
+
+
+def _answer(text: str, schema: str | None = None, kind: str | None = None) -> dict[str, Any]:
+    """An answer with JSON of a schema, with a body of another kind, or without any."""
+    if schema is not None:
+        return {"description": text, "content": {_JSON: {"schema": ref(schema)}}}
+    return {"description": text, "content": {kind: {}}} if kind else {"description": text}
+
+
+def _failed(text: str) -> dict[str, Any]:
+    return _answer(text, "Error")
 
 
 def _connection(kind: str, what: str) -> dict[str, Any]:
@@ -174,16 +150,14 @@ def _connection(kind: str, what: str) -> dict[str, Any]:
         parameters.append(
             {"name": "view", "in": "query", "schema": {"enum": ["edited", "compare"], "default": "edited"}}
         )
+    begun = _answer("the SDP answer; DELETE what Location names to end it", kind=_SDP)
+    refused = {400: _failed("the offer cannot be answered"), 503: _failed("not running yet: try again in a second")}
     return {
         "parameters": parameters,
-        "post": _call(what, {"201": "the SDP answer; Location ends it", "503": "not running yet"}, "application/sdp"),
-        "options": _call("STUN and TURN servers, as Link headers", {"204": "none or some"}),
+        "post": _call("media", kind, what, {201: begun, **refused}, body=_SDP),
+        "options": _call("media", f"ice_{kind}", "STUN and TURN servers", {204: _answer("as Link headers")}),
     }
 
 
 def _parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
