@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from engine import weights
 from engine.files import write_atomically
 from engine.speech.closing import save_closing_net
@@ -13,6 +15,7 @@ from engine.speech.controls import FaceBasis
 from engine.speech.model import ENCODER, SpeechModel, load_speech_model, save_speech_model
 from engine.speech.mood import read_mood_net
 from engine.speech.whisper import WhisperEncoder, load_encoder
+from engine.tracking import create_tracker
 from engine.training import aligning, closing, telling
 from engine.training.aligning import AlignConfig
 from engine.training.arrays import read_arrays, write_arrays
@@ -24,6 +27,9 @@ from engine.training.emotion_evaluation import emotion_figures
 from engine.training.emotional import Sentence, build_emotional, read_emotional
 from engine.training.evaluation import effort_constants, evaluate
 from engine.training.faces import build_basis
+from engine.training.film_clips import load_clips
+from engine.training.film_pool import build_filmed
+from engine.training.lips import usual_opening
 from engine.training.loop import held_out_items, train
 from engine.training.moods import read_voices
 from engine.training.pairs import build_pairs
@@ -64,10 +70,12 @@ def train_speech(
     out: Path | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
+    filmed: Path | None = None,
 ) -> Mapping[str, Any]:
     """Trains on a corpus (resuming a run that was interrupted), writes the weights and the held-out figures.
 
-    `out` is the weight file, by default `run`/speech.safetensors; `steps` overrides the configuration.
+    `out` is the weight file, by default `run`/speech.safetensors; `steps` overrides the configuration. `filmed` is a
+    folder of filmed speakers (`film_clips.read_films`) to train on as well; their landmarks are kept in `run`/films.
     """
     config = read_config(config_file)
     if steps is not None:
@@ -78,8 +86,15 @@ def train_speech(
     chosen = [item for item in items if item.voice not in config.held_out]
     emotional = list(read_emotional(corpus / EMOTIONAL))
     pool, paired = _pools(chosen, emotional, encoder, run, config, progress)
-    network = train(pool, paired, basis, config, run, progress)
+    films: Pool | None = None
     voices = sorted({item.voice for item in chosen})
+    if filmed is not None:
+        usual = usual_opening(np.concatenate([item.controls for item in chosen]), basis)
+        clips = load_clips(filmed, run / "films", create_tracker(), basis, usual, progress)
+        films, film_pairs = build_filmed(clips, encoder, run / "pool", config, progress)
+        paired = Pool.joined([each for each in (paired, film_pairs) if each is not None]) if config.pairs else None
+        voices += sorted({clip.speaker for clip in clips})
+    network = train(pool, paired, basis, config, run, progress, films)
     notes = {"steps": str(config.steps), "seed": str(config.seed), "voices": ",".join(voices)}
     target = out or run / "speech.safetensors"
     save_speech_model(target, network, basis, notes)

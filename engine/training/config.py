@@ -30,6 +30,12 @@ class TrainConfig:
     """Segments of neutral speech in the pool."""
     emotional_segments: int = 224
     """Segments of emotional speech in the pool, two for each pair."""
+    filmed_share: float = 0.5
+    """Share of the windows that are not pairs that come from films, where there are films."""
+    filmed_segments: int = 512
+    """Segments of filmed speech in the pool."""
+    filmed_pairs: int = 112
+    """Pairs of segments of filmed speech in the pool, where sentences were filmed in several emotions."""
     sentences: int = 8
     """Sentences of every emotional speaker."""
     chunks: tuple[int, ...] = (4, 2, 4, 1)
@@ -78,9 +84,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Checks the ranges."""
         counts = ("steps", "batch", "threads", "checkpoint_steps", "segments", "emotional_segments", "sentences")
-        require_at_least(1, self, *counts)
+        require_at_least(1, self, *counts, "filmed_segments", "filmed_pairs")
         if self.pairs < 0:
             raise BadInputError(f"pairs is {self.pairs}, expected 0 (none) or more")
+        if not 0.0 <= self.filmed_share <= 1.0:
+            raise BadInputError(f"filmed_share is {self.filmed_share}, expected a share of 0 ... 1")
         if not 0.0 <= self.averaging < 1.0:
             raise BadInputError(f"averaging is {self.averaging}, expected 0 (none) or more, below 1")
         if not self.chunks or set(self.chunks) - set(CHUNKS):

@@ -46,6 +46,13 @@ class Batch:
     """[B, T, CONTROLS]"""
     shares: Tensor
     """[B, EMOTIONS] in which emotion it is spoken"""
+    known: Tensor
+    """[B, T] of bool: where the controls are known; films have gaps"""
+
+    @classmethod
+    def joined(cls, batches: "Sequence[Batch]") -> "Batch":
+        """All segments of batches of equal length."""
+        return cls(*(torch.cat([vars(batch)[name] for batch in batches]) for name in vars(batches[0])))
 
 
 def load_items(folder: Path) -> list[Item]:
@@ -84,10 +91,11 @@ class Sampler:
         frames, controls = (np.stack(part) for part in zip(*rows, strict=True))
         return frames, controls
 
-    def _segment(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _segment(self, voice: list[int] | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A segment of recordings of `voice`, one drawn by chance unless given."""
         rng = self._rng
         factor = float(np.exp(rng.uniform(-1.0, 1.0) * np.log1p(self._config.speed)))
-        samples, controls = self._chain(self._voice(), int(self._frames * factor) + 2)
+        samples, controls = self._chain(voice or self._voice(), int(self._frames * factor) + 2)
         samples = change_speed(samples, factor)
         at = np.minimum(np.arange(self._frames) * factor, len(controls) - 1)
         length = self._frames * _SAMPLES_PER_FRAME
@@ -126,11 +134,22 @@ class Pool:
         inputs: NDArray[np.float16],
         controls: NDArray[np.float16],
         shares: NDArray[np.float32] | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> None:
-        """inputs: [S, T, 390]; controls: [S, T, CONTROLS]; shares: [S, EMOTIONS], neutral unless given."""
+        """inputs: [S, T, 390]; controls: [S, T, CONTROLS]; shares: [S, EMOTIONS], neutral unless given.
+
+        `known`: [S, T] where the controls are known, everywhere unless given.
+        """
         self._inputs, self._controls = inputs, controls
         neutral = np.tile(emotion_shares("neutral"), (len(inputs), 1))
         self._shares = neutral if shares is None else shares
+        self._known = np.ones(inputs.shape[:2], bool) if known is None else known
+
+    @classmethod
+    def joined(cls, pools: "Sequence[Pool]") -> "Pool":
+        """The segments of all pools, which are equally long."""
+        names = ("_inputs", "_controls", "_shares", "_known")
+        return cls(*(np.concatenate([vars(pool)[name] for pool in pools]) for name in names))
 
     @property
     def seconds(self) -> float:
@@ -166,8 +185,9 @@ class Pool:
         pairs = list(zip(rows.tolist(), starts.tolist(), strict=True))
         inputs = np.stack([self._inputs[row, start : start + frames] for row, start in pairs])
         controls = np.stack([self._controls[row, start : start + frames] for row, start in pairs])
+        known = torch.from_numpy(np.stack([self._known[row, start : start + frames] for row, start in pairs]))
         shares = torch.from_numpy(self._shares[rows])
-        return Batch(torch.from_numpy(inputs).float(), torch.from_numpy(controls).float(), shares)
+        return Batch(torch.from_numpy(inputs).float(), torch.from_numpy(controls).float(), shares, known)
 
 
 def build_pool(

@@ -31,6 +31,14 @@ def activations(controls: Tensor) -> Tensor:
     return torch.stack(parts, dim=-1)
 
 
+def _mean(errors: Tensor, known: Tensor | None) -> Tensor:
+    """Mean of errors [B, T] or [B, T, K] over the frames that are known [B, T]; 0 where none is."""
+    if known is None or bool(known.all()):
+        return errors.mean()
+    chosen = errors[known]
+    return chosen.mean() if len(chosen) else errors.sum() * 0.0
+
+
 @dataclass(frozen=True)
 class Losses:
     """The terms of one step, unweighted."""
@@ -74,8 +82,8 @@ class Objective(nn.Module):
         self.register_buffer("width", width * _UNIT)
         self.register_buffer("faces", torch.from_numpy(basis.expression).flatten(1) * _UNIT)
 
-    def forward(self, predicted: Tensor, wanted: Tensor) -> Losses:
-        """predicted, wanted: [B, T, CONTROLS] controls."""
+    def forward(self, predicted: Tensor, wanted: Tensor, known: Tensor | None = None) -> Losses:
+        """predicted, wanted: [B, T, CONTROLS] controls; known: [B, T] frames that count, all unless given."""
         active = activations(predicted)
         difference = active - activations(wanted)
         points = difference @ self.get_buffer("moving")
@@ -83,24 +91,30 @@ class Objective(nn.Module):
         spread = difference @ self.get_buffer("width")
         closing = wanted[:, :, _CLOSE]
         open_lips = functional.relu(active @ self.get_buffer("opening"))
+        told = predicted[:, :, _CLOSE].clamp(1e-4, 1.0 - 1e-4)
+        moving = None if known is None else known[:, 1:] & known[:, :-1]
+        shut = closing if known is None else closing * known
         return Losses(
-            points.square().mean(),
-            gap.square().mean(),
-            spread.square().mean(),
-            (points[:, 1:] - points[:, :-1]).square().mean(),
-            (closing * open_lips.square()).sum() / (closing.sum() + 1.0),
-            functional.binary_cross_entropy(predicted[:, :, _CLOSE].clamp(1e-4, 1.0 - 1e-4), closing),
+            _mean(points.square(), known),
+            _mean(gap.square(), known),
+            _mean(spread.square(), known),
+            _mean((points[:, 1:] - points[:, :-1]).square(), moving),
+            (shut * open_lips.square()).sum() / (shut.sum() + 1.0),
+            _mean(functional.binary_cross_entropy(told, closing, reduction="none"), known),
         )
 
-    def delayed(self, predicted: Tensor, wanted: Tensor, delays: Sequence[int] = DELAYS) -> Losses:
+    def delayed(
+        self, predicted: Tensor, wanted: Tensor, delays: Sequence[int] = DELAYS, known: Tensor | None = None
+    ) -> Losses:
         """predicted: [B, T, DELAYS, CONTROLS] answers of all delays; the mean of the losses of `delays`."""
-        rows = [self._late(predicted[:, :, DELAYS.index(delay)], wanted, delay) for delay in delays]
+        rows = [self._late(predicted[:, :, DELAYS.index(delay)], wanted, delay, known) for delay in delays]
         parts = zip(*(vars(row).values() for row in rows), strict=True)
         return Losses(*(torch.stack(part).mean() for part in parts))
 
-    def _late(self, predicted: Tensor, wanted: Tensor, delay: int) -> Losses:
+    def _late(self, predicted: Tensor, wanted: Tensor, delay: int, known: Tensor | None) -> Losses:
         """The answer for frame t is read `delay` frames later."""
-        return cast(Losses, self(predicted[:, delay:], wanted[:, : wanted.shape[1] - delay]))
+        end = wanted.shape[1] - delay
+        return cast(Losses, self(predicted[:, delay:], wanted[:, :end], None if known is None else known[:, :end]))
 
     def expression_error(self, predicted: Tensor, shares: Tensor) -> Tensor:
         """Squared error of the points that expressions move; predicted: [B, T, EXPRESSIONS], shares: [B, EMOTIONS]."""
@@ -152,7 +166,7 @@ def step_losses(
     answer = network.predict(heard, code, state)
     naming = -(true * felt)[:, min(_NAMING_FROM, frames // 2) :].sum(dim=2).mean()
     losses = {
-        "lips": objective.delayed(answer.controls, batch.controls, delays).total(config),
+        "lips": objective.delayed(answer.controls, batch.controls, delays, batch.known).total(config),
         "expression": config.expression_weight * objective.expression_error(answer.expression, batch.shares),
         "naming": config.naming_weight * naming,
     }
@@ -181,9 +195,9 @@ def _pair_losses(
     true = _swap(batch.shares[rows], pairs)
     told = network.emotion_code(true[:, None].expand(-1, content.shape[1], -1))
     crossed = network.predict(Heard(content, side), told, network.initial_state(2 * pairs))
-    wanted = _swap(batch.controls[rows], pairs)
+    wanted, known = _swap(batch.controls[rows], pairs), _swap(batch.known[rows], pairs)
     return {
         "rebuilt": config.cross_weight * torch.stack([(a - b).square().mean() for a, b in rebuilt]).mean(),
         "content": config.content_weight * (content - _swap(content, pairs)).square().mean() / spread,
-        "crossed": 0.5 * objective.delayed(crossed.controls, wanted, delays).total(config),
+        "crossed": 0.5 * objective.delayed(crossed.controls, wanted, delays, known).total(config),
     }

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Final, cast
@@ -67,8 +67,11 @@ def train(
     config: TrainConfig,
     folder: Path,
     progress: Progress | None = None,
+    filmed: Pool | None = None,
 ) -> SpeechNet:
-    """Trains on a pool and on pairs; resumes from `folder`/checkpoint.pt when it is there. Gives the averaged weights.
+    """Trains on pools; resumes from `folder`/checkpoint.pt when it is there. Gives the averaged weights.
+
+    `filmed` segments, where there are any, take the place of `config.filmed_share` of the windows of `pool`.
 
     The material of step n depends on the seed and n only, so that an interrupted run that resumes at a checkpoint sees
     what an uninterrupted one sees. Losses are logged in TensorBoard's format.
@@ -91,11 +94,11 @@ def train(
     with EventLog(folder) as log:
         for step in range(begin, config.steps):
             torch.manual_seed(config.seed * 1_000_003 + step)
-            batch = _material(pool, paired if pairs else None, config, step)
+            batch = _material(pool, paired if pairs else None, filmed, config, step)
             noisy = batch.inputs + config.input_noise * deviation * torch.randn_like(batch.inputs)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(config, step)
-            batch = Batch(noisy, batch.controls, batch.shares)
+            batch = replace(batch, inputs=noisy)
             losses = step_losses(network, decoder, objective, batch, pairs, config, step)
             _descend(sum(losses.values(), torch.zeros(())), both, optimiser)
             average.update_parameters(network)
@@ -108,19 +111,17 @@ def train(
     return cast(SpeechNet, average.module).eval()
 
 
-def _material(pool: Pool, paired: Pool | None, config: TrainConfig, step: int) -> Batch:
-    """Windows of a step: neutral ones first, then the pairs."""
+def _material(pool: Pool, paired: Pool | None, filmed: Pool | None, config: TrainConfig, step: int) -> Batch:
+    """Windows of a step: neutral ones and filmed ones first, then the pairs."""
     rng = np.random.default_rng([config.seed, step])
     frames = int(config.window_s * FRAME_RATE)
-    single = pool.batch(config.batch, frames, rng)
-    if paired is None:
-        return single
-    double = paired.pair_batch(config.pairs, frames, rng)
-    return Batch(
-        torch.cat([single.inputs, double.inputs]),
-        torch.cat([single.controls, double.controls]),
-        torch.cat([single.shares, double.shares]),
-    )
+    films = 0 if filmed is None else round(config.filmed_share * config.batch)
+    batches = [pool.batch(config.batch - films, frames, rng)] if films < config.batch else []
+    if filmed is not None and films:
+        batches.append(filmed.batch(films, frames, rng))
+    if paired is not None:
+        batches.append(paired.pair_batch(config.pairs, frames, rng))
+    return Batch.joined(batches)
 
 
 def _descend(loss: Tensor, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:

@@ -22,6 +22,8 @@ from engine.training.audio import SAMPLE_RATE
 from engine.training.espeak import EspeakVoice
 from engine.training.voices import SILENCE, Phone
 
+CLOCK_S: Final = HOP / SAMPLE_RATE
+"""Seconds from one row of `matched` to the next."""
 WORST_COST: Final = 0.55
 """Mean distance along the path from which on words and recording are taken not to belong together."""
 
@@ -92,12 +94,10 @@ def warp(distance: NDArray[np.float32]) -> tuple[NDArray[np.int64], float]:
     return np.array(path[::-1], np.int64), float(total[rows, columns]) / (rows + columns)
 
 
-def laid_over(
-    samples: NDArray[np.float32], spoken: NDArray[np.float32], phones: tuple[Phone, ...]
-) -> tuple[list[Phone], float]:
-    """Phones of `spoken` at the times at which `samples` say the same, without pauses; and the mean cost.
+def matched(spoken: NDArray[np.float32], samples: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Where `samples` say what `spoken` says: seconds [F], one for every `CLOCK_S` of `spoken`; and the mean cost.
 
-    Both are [N] mono at 16 kHz.
+    Both are [N] mono at 16 kHz. Costs of `WORST_COST` and more mean that they do not say the same.
     """
     if min(len(samples), len(spoken)) < 5 * HOP:
         raise BadInputError(f"recordings of {len(samples)} and {len(spoken)} samples, expected at least {5 * HOP}")
@@ -105,11 +105,22 @@ def laid_over(
     square = (ours**2).sum(axis=1)[:, None] + (theirs**2).sum(axis=1)[None] - 2.0 * ours @ theirs.T
     path, cost = warp(np.sqrt(np.maximum(square, 0.0) / ours.shape[1]))
     sums = np.bincount(path[:, 0], path[:, 1].astype(float)) / np.bincount(path[:, 0])
-    places = np.arange(len(sums)) * HOP / SAMPLE_RATE
+    return sums * CLOCK_S, cost
+
+
+def laid_over(
+    samples: NDArray[np.float32], spoken: NDArray[np.float32], phones: tuple[Phone, ...]
+) -> tuple[list[Phone], float]:
+    """Phones of `spoken` at the times at which `samples` say the same, without pauses; and the mean cost.
+
+    Both are [N] mono at 16 kHz.
+    """
+    found, cost = matched(spoken, samples)
+    places = np.arange(len(found)) * CLOCK_S
 
     def moved(seconds: float) -> float:
         """The time in the recording."""
-        return float(np.interp(seconds, places, sums * HOP / SAMPLE_RATE))
+        return float(np.interp(seconds, places, found))
 
     return [Phone(p.ipa, moved(p.start), moved(p.end)) for p in phones if p.ipa != SILENCE], cost
 

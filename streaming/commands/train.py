@@ -28,6 +28,12 @@ def add(commands: Subparsers) -> None:
     speech.add_argument("-o", "--out", type=Path, metavar="FILE", help="weights (default: RUN/speech.safetensors)")
     speech.add_argument("--config", type=Path, metavar="TOML", help="settings (default: those of the shipped weights)")
     speech.add_argument("--steps", type=steps, metavar="N", help="optimiser steps instead of those of the settings")
+    speech.add_argument(
+        "--filmed",
+        type=Path,
+        metavar="FOLDER",
+        help="train on films as well: MEAD's speakers, or HDTF's lists and videos",
+    )
     speech.set_defaults(run=run_speech)
     evaluate = actions.add_parser("evaluate", help="figures of trained weights on held-out voices")
     evaluate.add_argument("corpus", type=Path, metavar="CORPUS", help="folder made by `train corpus`")
@@ -76,7 +82,9 @@ def run_speech(args: argparse.Namespace, context: Context) -> int:
         check_output(args.out, [], (".safetensors",))
     args.folder.mkdir(parents=True, exist_ok=True)
     with context.screen.share() as progress:
-        report = training.train_speech(args.corpus, args.folder, args.config, args.out, args.steps, progress)
+        report = training.train_speech(
+            args.corpus, args.folder, args.config, args.out, args.steps, progress, args.filmed
+        )
     _show(context, report, f"trained for {report['steps']} steps; the report is in {args.folder / 'report.json'}")
     return 0
 

@@ -41,7 +41,8 @@ def batch(pairs: int = 2, frames: int = 60) -> Batch:
     moods[:, :, 200:384] = 1.0
     controls = torch.rand(pairs, frames, len(CONTROLS))
     shares = torch.from_numpy(np.stack([emotion_shares("neutral")] * pairs + [emotion_shares("angry")] * pairs))
-    return Batch(torch.cat([content, content + moods]), torch.cat([controls, controls]), shares)
+    known = torch.ones(2 * pairs, frames, dtype=torch.bool)
+    return Batch(torch.cat([content, content + moods]), torch.cat([controls, controls]), shares, known)
 
 
 def test_perfect_answers_cost_nothing_when_read_late(objective: Objective) -> None:

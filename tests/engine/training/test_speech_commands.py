@@ -21,6 +21,7 @@ from engine.training.prosody import LEVELS
 from engine.training.voices import Phone, Utterance
 from tests.engine.speech.test_mood import syllables
 from tests.engine.training.test_faces import make_wheel
+from tests.engine.training.test_film_clips import Idle, filmed
 
 pytestmark = pytest.mark.unit
 
@@ -124,6 +125,26 @@ def test_speech_is_trained_written_measured_and_taken_up_again(corpus: Path) -> 
     again = commands.train_speech(corpus, run, config, out=other, steps=5)
     assert (again["steps"], again["weights"], other.is_file()) == (5, "more.safetensors", True)
     assert {path: path.stat().st_mtime_ns for path in pools} == pools, "segments are kept"
+
+
+def test_films_are_trained_on_as_well(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two speakers of a made-up tree: landmarks are kept in the run, segments and pairs are made, figures come back."""
+    monkeypatch.setattr(commands, "create_tracker", Idle)
+    run, config, tree = corpus.parent / "run", corpus.parent / "settings.toml", corpus.parent / "mead"
+    config.write_text("filmed_segments = 4\nfilmed_pairs = 2\n" + SETTINGS)
+    rest = commands.read_basis(corpus)
+    controls = np.zeros((75, len(CONTROLS)), np.float32)
+    controls[:, 0] = 0.2 + 0.2 * np.sin(np.arange(75))
+    for speaker in ("M003", "W009"):
+        for emotion, level in (("neutral", 1), ("angry", 3)):
+            filmed(tree, speaker, emotion, level, "001", rest.rest + rest.move(controls))
+    (corpus.parent / "films").rename(run.parent / "kept")
+    run.mkdir()
+    (run.parent / "kept").rename(run / "films")
+    report = commands.train_speech(corpus, run, config, filmed=tree)
+    assert report["trained_on"] == ["a", "b", "M003", "W009"]
+    assert {path.name for path in (run / "pool").glob("film*")} == {"films-0000.npz", "film-pairs-0000.npz"}
+    assert report["weights"] == "speech.safetensors" and report["emotions"] is not None
 
 
 def test_without_emotional_speech_of_held_out_voices_its_figures_are_none(corpus: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from engine.errors import BadInputError, ShapeError
 from engine.speech.controls import CONTROLS, FaceBasis, activations
 from engine.speech.emotions import emotion_shares
-from engine.speech.network import NetworkConfig, SpeechNet
+from engine.speech.network import DELAYS, NetworkConfig, SpeechNet
 from engine.speech.whisper import WhisperEncoder
 from engine.training import disentangle, dsp, loop
 from engine.training.augment import AugmentConfig, augment, change_speed
@@ -166,6 +167,75 @@ def test_width_and_closing_have_errors_of_their_own() -> None:
     assert objective(open_lips, wanted).closing > objective(doubtful, wanted).closing > right.closing
 
 
+def test_what_is_not_known_costs_nothing_and_the_rest_as_much_as_before() -> None:
+    """Half of the frames of one row are unknown: whatever they say, the losses are those of the other frames."""
+    objective = disentangle.Objective(_basis())
+    rng = torch.Generator().manual_seed(4)
+    told, wanted = torch.rand(2, 40, len(CONTROLS), generator=rng), torch.rand(2, 40, len(CONTROLS), generator=rng)
+    known = torch.ones(2, 40, dtype=torch.bool)
+    for name, value in vars(objective(told, wanted)).items():
+        torch.testing.assert_close(vars(objective(told, wanted, known))[name], value)
+    known[:, 20:] = False
+    half = objective(told[:, :20], wanted[:, :20])
+    other = wanted.clone()
+    other[:, 20:] = torch.rand(2, 20, len(CONTROLS), generator=rng)
+    for target in (wanted, other):
+        for name, value in vars(objective(told, target, known)).items():
+            torch.testing.assert_close(value, vars(half)[name])
+    none = objective(told, wanted, torch.zeros_like(known))
+    assert all(value.item() == 0.0 for value in vars(none).values())
+
+
+def test_unknown_frames_are_late_with_the_answer() -> None:
+    """Frame 10 alone is unknown: the answer for it, three frames later, does not count, and no other is left out."""
+    objective = disentangle.Objective(_basis())
+    answers = torch.zeros(1, 40, len(DELAYS), len(CONTROLS))
+    wanted, known = torch.zeros(1, 40, len(CONTROLS)), torch.ones(1, 40, dtype=torch.bool)
+    wanted[:, 10] = 0.5
+    assert objective.delayed(answers, wanted, (3,), known).landmarks.item() > 0.0
+    known[:, 10] = False
+    assert objective.delayed(answers, wanted, (3,), known).landmarks.item() == 0.0
+    answers[:, 13] = 0.7
+    assert objective.delayed(answers, wanted, (3,), known).landmarks.item() == 0.0
+    answers[:, 14] = 0.7
+    assert objective.delayed(answers, wanted, (3,), known).landmarks.item() > 0.0
+
+
+def _films(seed: int = 7) -> Pool:
+    """Segments like those of `_pool`, unknown in their second half."""
+    rng = np.random.default_rng(seed)
+    controls = np.repeat(rng.random((4, 10, len(CONTROLS))), 10, axis=1)
+    inputs = rng.standard_normal((4, 100, 390)) * 0.1
+    known = np.tile(np.arange(100) < 50, (4, 1))
+    return Pool(inputs.astype(np.float16), controls.astype(np.float16), None, known)
+
+
+@pytest.mark.parametrize(("share", "own", "films"), [(0.0, 4, 0), (0.5, 2, 2), (1.0, 0, 4)])
+def test_films_take_their_share_of_the_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, own: int, films: int
+) -> None:
+    drawn: list[tuple[str, int]] = []
+    pools = {"own": _pool(), "films": _films()}
+    for name, pool in pools.items():
+
+        def batch(size: int, frames: int, rng: np.random.Generator, name: str = name, draw: Any = pool.batch) -> Any:
+            drawn.append((name, size))
+            return draw(size, frames, rng)
+
+        monkeypatch.setattr(pool, "batch", batch)
+    config = replace(TINY, steps=1, filmed_share=share)
+    loop.train(pools["own"], _pairs(), _basis(), config, tmp_path, None, pools["films"])
+    assert drawn == [(name, size) for name, size in (("own", own), ("films", films)) if size]
+
+
+def test_joined_pools_hold_the_segments_of_all() -> None:
+    both = Pool.joined([_pool(), _films()])
+    assert both.seconds == _pool().seconds + _films().seconds
+    batch = both.batch(64, 100, np.random.default_rng(0))
+    halves = batch.known.float().mean(dim=1)
+    assert set(halves.tolist()) == {0.5, 1.0}
+
+
 def test_windows_of_a_pair_are_of_the_same_time() -> None:
     batch = _pairs().pair_batch(3, 20, np.random.default_rng(0))
     torch.testing.assert_close(batch.controls[:3], batch.controls[3:])
@@ -282,6 +352,8 @@ def test_configuration_files(tmp_path: Path) -> None:
         ("steps = 0", "at least 1"),
         ("[augment]\nroom = 2.0", "share"),
         ("window_s = 30.0", "window_s"),
+        ("filmed_share = 1.5", "filmed_share is 1.5, expected a share"),
+        ("filmed_segments = 0", "filmed_segments is 0"),
         ("averaging = 1.0", "averaging is 1.0, expected 0"),
         ("averaging = -0.1", "averaging is -0.1"),
         ("chunks = [3]", "chunks are"),

@@ -18,18 +18,25 @@ def test_options_reach_the_training_and_figures_come_back(tmp_path: Path, monkey
     asked: list[Any] = []
 
     def fake(
-        corpus: Path, run: Path, config: Path | None, out: Path | None, steps: int | None, progress: Callable[..., None]
+        corpus: Path,
+        run: Path,
+        config: Path | None,
+        out: Path | None,
+        steps: int | None,
+        progress: Callable[..., None],
+        filmed: Path | None,
     ) -> dict[str, Any]:
         progress("step 3 of 7", 3 / 7)
-        asked.extend([corpus, run, config, out, steps])
+        asked.extend([corpus, run, config, out, steps, filmed])
         return {"weights": "w", "steps": steps, "trained_on": [], "held_out": HELD_OUT}
 
     monkeypatch.setattr(commands, "train_speech", fake)
     done = livedub("train", "speech", tmp_path, tmp_path / "run", "--steps", 7, "--json")
     assert done.status == 0
-    assert asked == [tmp_path, tmp_path / "run", None, None, 7]
+    assert asked == [tmp_path, tmp_path / "run", None, None, 7, None]
     assert done.values["held_out"] == HELD_OUT
-    shown = livedub("train", "speech", tmp_path, tmp_path / "run", "--steps", 7).out
+    shown = livedub("train", "speech", tmp_path, tmp_path / "run", "--steps", 7, "--filmed", tmp_path / "mead").out
+    assert asked[-1] == tmp_path / "mead"
     assert "flite-awb" in shown
     assert "0.512" in shown
 
