@@ -12,6 +12,8 @@ from engine.tracking.tracker import TrackResult
 from engine.training.emotional import write_wave
 from engine.training.filmed import Film, read_hdtf, read_mead
 from engine.training.filming import VIDEO_RATE, preprocess, read_track, resample_track, track_film
+from tests.engine.editing.made_up import neutral_head
+from tests.engine.editing.scripted import tracked
 from tests.streaming.clips import make_video
 
 pytestmark = pytest.mark.unit
@@ -141,6 +143,85 @@ def test_tracks_are_bridged_over_short_gaps_only() -> None:
     assert not known[(at > 1.0) & (at < 1.45)].any()
     assert not known[at > 2.05].any()
     assert not np.isfinite(resample_track([0.0], [None], 1.0)).any()
+
+
+@pytest.mark.parametrize("count", [1, 7, 29, 57, 58, 113, 114, 500])
+def test_no_frame_is_lost_to_rounding(count: int) -> None:
+    """A track is as long as its film: 29 / 25 * 25 is a hair under 29."""
+    assert len(resample_track([], [], count / VIDEO_RATE)) == count
+    assert len(resample_track([], [], (count - 1) / VIDEO_RATE + 1 / VIDEO_RATE)) == count
+
+
+def line(*times: float) -> list[NDArray[np.float64] | None]:
+    """Heads that rise by one a second."""
+    return [np.full((68, 3), time) for time in times]
+
+
+def test_a_track_at_its_own_rate_is_itself_and_at_another_linear() -> None:
+    for rate in (25, 30, 50, 24):
+        times = [index / rate for index in range(rate)]
+        rows = resample_track(times, line(*times), 0.9)
+        np.testing.assert_allclose(rows[:, 9, 2], np.arange(len(rows)) / VIDEO_RATE, atol=1e-5)
+
+
+def test_beyond_its_ends_a_track_stands_still_for_one_frame_only() -> None:
+    times = [0.2 + index / 25 for index in range(5)]
+    rows = resample_track(times, line(*times), 1.0)[:, 0, 0]
+    known = np.flatnonzero(np.isfinite(rows))
+    assert known.tolist() == [4, 5, 6, 7, 8, 9, 10]
+    np.testing.assert_allclose(rows[known], [0.2, 0.2, 0.24, 0.28, 0.32, 0.36, 0.36], atol=1e-6)
+
+
+@pytest.mark.parametrize(("gap", "bridged"), [(0.24, True), (0.25, True), (0.26, False), (1.0, False)])
+def test_the_longest_gap_that_is_bridged_is_the_one_that_is_stated(gap: float, bridged: bool) -> None:
+    times = [0.0, 0.04, 0.04 + gap, 0.08 + gap]
+    rows = resample_track(times, line(*times), 1.5)[:, 0, 0]
+    inside = (np.arange(len(rows)) / VIDEO_RATE > 0.05) & (np.arange(len(rows)) / VIDEO_RATE < 0.03 + gap)
+    assert np.isfinite(rows[inside]).all() == bridged
+
+
+def test_two_frames_of_one_time_are_no_division_by_nothing() -> None:
+    """Films that were cut together hold such; the later one counts."""
+    heads = line(0.0, 0.04, 5.0, 0.08, 0.12)
+    rows = resample_track([0.0, 0.04, 0.04, 0.08, 0.12], heads, 0.16)[:, 0, 0]
+    np.testing.assert_allclose(rows, [0.0, 5.0, 0.08, 0.12], atol=1e-5)
+
+
+@pytest.mark.parametrize("crop", ["0 0 0 10", "0 10 0 0", "1 2 3", "-1 2 3 4", "\u00b2 1 1 1", "1.5 2 3 4"])
+def test_a_crop_that_holds_nothing_or_is_no_number_is_told(crop: str, tmp_path: Path) -> None:
+    lists = hdtf(tmp_path, "A.mp4 00:30-01:00\n", f"A_0.mp4 {crop}\n")
+    touch(tmp_path / "videos" / "A.mp4")
+    listing = read_hdtf(lists, tmp_path / "videos")
+    assert listing.films == ()
+    assert listing.problems[0] == f"A_0.mp4 of RD_crop_wh.txt has crop {crop!r}, expected x width y height"
+
+
+class Sure(NoFace):
+    """A tracker that finds the same face in every picture."""
+
+    def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+        self.shapes.append(rgb.shape)
+        return TrackResult(tracked(neutral_head()), "ok", False)
+
+
+def test_a_film_is_kept_as_it_was_tracked_and_not_tracked_again(tmp_path: Path) -> None:
+    """Landmarks in the head frame, sound to 16 bits, emotion and level; what is there is not touched."""
+    video = make_video(tmp_path / "clip.mp4", pictures())
+    samples = (0.4 * np.sin(np.arange(16_000) / 7)).astype(np.float32)
+    write_wave(tmp_path / "clip.wav", samples)
+    films = [Film("one", "x", video, tmp_path / "clip.wav", "sad", 2, start_s=0.2, end_s=0.8)]
+    told: list[tuple[str, float]] = []
+    assert preprocess(films, tmp_path / "cache", Sure(), lambda name, share: told.append((name, share))) == {}
+    path = tmp_path / "cache" / "one.npz"
+    track, before = read_track(path), path.stat().st_mtime_ns
+    assert (track.emotion, track.level, told) == ("sad", 2, [("one", 1.0)])
+    np.testing.assert_allclose(track.samples, samples[3200:12_800], atol=2 / 32_767)
+    assert track.head.shape == (15, 68, 3) and np.isfinite(track.head).all()
+    np.testing.assert_allclose(track.head[3], neutral_head(), atol=1e-4)
+    again = Sure()
+    assert preprocess(films, tmp_path / "cache", again) == {}
+    assert again.shapes == [] and path.stat().st_mtime_ns == before
+    assert [item.name for item in path.parent.iterdir()] == ["one.npz"]
 
 
 def test_clips_without_a_face_or_frames_are_left_out_with_the_reason(
