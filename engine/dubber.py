@@ -33,6 +33,7 @@ from engine.tracking.backends import Tracker, TrackerKind, create_tracker
 from engine.tracking.mesh import MeshNet
 from engine.tracking.tracker import TrackedFace, TrackResult
 from kernels.backends.choice import BACKENDS, BackendName
+from kernels.native.pixels import using
 
 SPEECH_RATE: Final = 16000
 """Sample rate of the engine's speech input in Hz."""
@@ -319,7 +320,7 @@ class Dubber:
             rgb = frame.rgb()
         if known is not None:
             return Looked(frame, rgb, known, times)
-        with stopwatch(times, "track"):
+        with stopwatch(times, "track"), using(self._backends.fast.loops):
             result = self._tracker.track(rgb, frame.seconds)
         return Looked(frame, rgb, result, times)
 
@@ -347,7 +348,8 @@ class Dubber:
             return begun
         frame, face, times = begun.looked.frame, begun.looked.result.face, dict(begun.stages_ms)
         assert face is not None  # only pictures with a face are started
-        edit = self._editor.composite(begun.predicted)
+        with using(self._backends.fast.loops):
+            edit = self._editor.composite(begun.predicted)
         times.update(edit.stages_ms)
         with stopwatch(times, "blend"):
             finished = edit.patch.into(frame)
@@ -371,7 +373,8 @@ class Dubber:
             return self._untouched(frame, result, mouth.speaking, times)
         strength = self._fade(frame.seconds, result)
         self._backends.prepare(self._effort)
-        predicted = self._editor.predict(rgb, result.face, mouth.displacement, strength, self._effort, self._state)
+        with using(self._backends.fast.loops):
+            predicted = self._editor.predict(rgb, result.face, mouth.displacement, strength, self._effort, self._state)
         return Started(looked, predicted, self._effort, mouth.speaking, times)
 
     def _untouched(

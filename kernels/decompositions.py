@@ -25,6 +25,9 @@ _ALL_WHOLE: Final = cast(Gradients, NotImplemented)
 _BOTH_WHOLE: Final = cast(tuple[Tensor, Tensor], NotImplemented)
 """The same."""
 
+_LONG: Final = 4096
+"""Numbers in a sum from which on it is taken apart."""
+
 Decompositions = dict[Any, Callable[..., Any]]
 
 
@@ -35,7 +38,7 @@ def table(portable: bool = False) -> Decompositions:
         portable: takes apart what compilers for one machine know better themselves, too: for graphs that leave torch.
     """
     known: Decompositions = dict(get_decompositions(_FROM_TORCH))
-    return known | _OURS | (_PORTABLE if portable else {})
+    return known | _OURS | (_PORTABLE if portable else _FOR_COMPILERS)
 
 
 def convolution_backward(
@@ -259,6 +262,21 @@ def _axis_matrix(size: int, enlarged: int, mode: str, align_corners: bool, like:
     return columns[:, 0, :, 0].T
 
 
+def sum_over_pixels(
+    x: Tensor, dims: list[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Sum of a large map over rows and columns, one after the other: the same arguments as the ATen operation.
+
+    Compiled code guards one long sum against rounding at twice the time, short ones need no guard; and a sum along rows
+    alone runs through memory in its order.
+    """
+    if x.ndim != 4 or dtype is not None or [each % 4 for each in dims or ()] != [2, 3]:
+        return _WHOLE
+    if x.shape[2] * x.shape[3] <= _LONG or x.shape[3] == 1:
+        return _WHOLE
+    return x.sum(3, keepdim=True).sum((2,), keepdim=True) if keepdim else x.sum(3).sum(2)
+
+
 def max_pool2d_with_indices(
     x: Tensor,
     kernel_size: list[int],
@@ -355,6 +373,7 @@ _PORTABLE: Final[Decompositions] = {
     aten.max_pool2d_with_indices.default: max_pool2d_with_indices,
     aten.max_pool2d_with_indices_backward.default: max_pool2d_with_indices_backward,
 }
+_FOR_COMPILERS: Final[Decompositions] = {aten.sum.dim_IntList: sum_over_pixels}
 _FROM_TORCH: Final = (
     aten.threshold_backward.default,
     aten._prelu_kernel_backward.default,

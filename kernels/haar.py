@@ -85,15 +85,16 @@ def inverse_haar_composed(bands: Tensor) -> Tensor:
     """The same as `inverse_haar` by single operations: the readable twin, and what a traced graph holds.
 
     Bands are brought side by side first, [LL | LH | HL | HH]: a compiler then reads each in one run, and can move the
-    order into the weights of the layer before (`kernels.lowering`).
+    order into the weights of the layer before (`kernels.lowering`). The four pixels of a block are stacked once, and
+    whoever reads the map finds them by their place: stacking rows of stacked pixels is two more passes over memory.
     """
     c = bands.shape[1] // 4
     ordered = bands.index_select(1, band_order(c, bands.device)).permute(0, 2, 3, 1)
     low, lh, hl, hh = torch.split(ordered, c, 3)
     top, bottom, across, diagonal = low + lh, low - lh, hl + hh, hl - hh
-    lines = [torch.stack([top + across, top - across], 3), torch.stack([bottom + diagonal, bottom - diagonal], 3)]
+    blocks = torch.stack([top + across, top - across, bottom + diagonal, bottom - diagonal], 3) * 0.5
     b, h, w, _ = low.shape
-    return (torch.stack(lines, 2) * 0.5).reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+    return blocks.reshape(b, h, w, 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
 
 
 def forward_haar_composed(pixels: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kernels.native.pixels import fits
+
 
 def gaussian(sigma: float) -> Tensor:
     """Filter of a Gaussian blur, float32 [2 r + 1] with r = 3 sigma, of sum 1."""
@@ -95,6 +97,16 @@ def coarse_part(picture: Tensor, factor: int, sigma: float) -> Tensor:
         raise ValueError(f"picture is {height} x {width}; expected multiples of {factor}")
     small = functional.avg_pool2d(picture, factor)
     return along(small, *(_coarse_matrix(size, factor, sigma) for size in (height, width)))
+
+
+def fine_part(picture: Tensor, factor: int, sigma: float) -> Tensor:
+    """What a wide Gaussian blur takes away: the picture without its `coarse_part`, with the same arguments."""
+    loops = fits(picture)
+    if loops is None or picture.shape[2] % factor or picture.shape[3] % factor:
+        return picture - coarse_part(picture, factor, sigma)
+    small = loops.shrunk(picture, factor)
+    rows, columns = (blur_matrix(size, sigma, True) for size in small.shape[2:])
+    return loops.with_enlarged(picture, along(small, rows, columns), factor, -1.0)
 
 
 @lru_cache(maxsize=32)

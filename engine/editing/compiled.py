@@ -1,17 +1,18 @@
 """What a session's work runs on, chosen by measuring on this machine (`kernels.backends.choice`).
 
-Three pieces of work: the region's render, the measurement of the mouth (effort 1 and more) and the W+ step (effort 2
-and more). A compiled package belongs to the form of the networks and the region, not to the speaker: weights are its
-inputs. `auto` takes packages that are there and never compiles, so that no session waits for a compiler unasked; a
-backend asked for by name is compiled. Beside its packages the folder holds a note for each form that was compiled, so
-that `auto` need not trace a graph to learn that there is none.
+Four pieces of work: the region's render, loops over pixels (the way into the frame, and what composites measure), the
+measurement of the mouth (effort 1 and more) and the W+ step (effort 2 and more). A compiled package belongs to the form
+of the networks and the region, not to the speaker: weights are its inputs. `auto` takes packages that are there and
+never compiles, so that no session waits for a compiler unasked; a backend asked for by name is compiled. Beside its
+packages the folder holds a note for each form that was compiled, so that `auto` need not trace a graph to learn that
+there is none.
 """
 
 import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,6 +28,7 @@ from engine.editing.rendering import SpeakerRenderer
 from engine.editing.stepping import FastForms, Runner
 from engine.errors import BackendError
 from engine.generators.stats import WStatistics
+from engine.tracking.alignment import warp
 from engine.tracking.mesh import MESH_SIZE, MeshNet
 from engine.weights import cache_dir
 from kernels.backends.aoti import compiled, is_cached, processor
@@ -35,6 +37,7 @@ from kernels.backends.device import captured, engine_runner
 from kernels.errors import BackendMismatch, BackendUnavailable, KernelError
 from kernels.flat import FlatGraph, trace
 from kernels.lowering import Lowering, lower
+from kernels.native.pixels import Pixels, load, using
 from kernels.step import STATE, StepState
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ logger = logging.getLogger(__name__)
 RENDER: Final = "region render"
 MEASURE: Final = "mouth measurement"
 STEP: Final = "W+ step"
+LOOPS: Final = "picture loops"
 
 GREY_LEVELS: Final = 0.75
 """Largest root mean square difference of a backend's pictures from the reference's, in grey levels of 0...255.
@@ -101,7 +105,7 @@ class Work:
     limit: float
     """Largest difference of what is compared."""
     judged: Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
-    """Results, and the reference's on the first inputs, to what is compared."""
+    """Results, and the reference's on the same inputs, to what is compared."""
     halves: bool = False
     """Whether bfloat16 may be tried."""
     on_gpu: bool = True
@@ -156,7 +160,7 @@ class SessionBackends:
         Raises:
             BackendError: the backend asked for cannot be had here, or computes something else.
         """
-        wanted = [RENDER] + [MEASURE] * (effort > 0) + [STEP] * (effort > 1)
+        wanted = [RENDER, LOOPS] + [MEASURE] * (effort > 0) + [STEP] * (effort > 1)
         for name in wanted:
             if name not in self._chosen:
                 self._chosen[name] = self._choose(name)
@@ -169,6 +173,9 @@ class SessionBackends:
     def _choose(self, name: str) -> Choice:
         if name == RENDER:
             return choose_backend(self._renderer, self._asked, self._folder)
+        if name == LOOPS:
+            choice, self.fast.loops = choose_loops(self._asked, self._folder)
+            return choice
         if name == MEASURE:
             choice = choose_for(measurement(self._renderer, self._networks.mesh), self._asked, self._folder)
             self.fast.measure = choice.runner if choice.name != "eager" else None
@@ -227,33 +234,61 @@ def choose_for(work: Work, asked: BackendName, folder: Path | None = None) -> Ch
     return choice
 
 
+def choose_loops(asked: BackendName, folder: Path | None = None) -> tuple[Choice, Pixels | None]:
+    """Choose whether composites use the compiled loops over pixels: measured on the way of a picture into a frame.
+
+    Args:
+        asked: "auto", or the only backend that will do.
+        folder: of compiled packages; `packages_dir` by default.
+
+    Returns:
+        The choice, and the loops where they are chosen.
+
+    Raises:
+        BackendError: they are asked for and cannot be compiled, or compute something else.
+    """
+    if asked not in ("auto", "aoti"):
+        told = "asked for" if asked == "eager" else f"{asked} does not run this work yet"
+        return _eager(_placed, told), None
+    found: list[Pixels] = []
+
+    def build() -> Runner:
+        """The same with the loops."""
+        found.append(load(folder or packages_dir(), may_compile=asked == "aoti"))
+
+        def run(picture: Tensor) -> tuple[Tensor, ...]:
+            """See `_placed`."""
+            with using(found[0]):
+                return _placed(picture)
+
+        return run
+
+    pattern = torch.sin(0.1 * torch.arange(4 * 256 * 256.0)).reshape(1, 4, 256, 256)
+    try:
+        choice = choose(_placed, {"aoti": build}, [(pattern,)], GREY_LEVELS / _UNIT, asked)
+    except KernelError as error:
+        raise BackendError(f"{LOOPS}: {error}") from error
+    logger.info("%s on backend %s: %s", LOOPS, choice.name, choice.reason)
+    return choice, found[0] if choice.name != "eager" else None
+
+
+def _placed(picture: Tensor) -> tuple[Tensor, ...]:
+    """A picture [1,4,256,256] made smaller and turned a little: ([1,4,192,192],)."""
+    return (warp(picture, np.array([[1.28, 0.06, 2.0], [-0.06, 1.28, 9.0], [0.0, 0.0, 1.0]]), 192, sharp=True),)
+
+
 def _eagerly(work: Work, reason: str) -> Choice:
-    return Choice("eager", work.reference, reason, (Trial("eager", None, 0.0, "usable"),))
+    return _eager(work.reference, reason)
+
+
+def _eager(reference: Runner, reason: str) -> Choice:
+    return Choice("eager", reference, reason, (Trial("eager", None, 0.0, "usable"),))
 
 
 def _tried(work: Work, inputs: list[tuple[Tensor, ...]], folder: Path, asked: BackendName, half: bool) -> Choice:
-    """Try the candidates on what is compared, and give the one that is chosen as it is."""
-    first = work.reference(*inputs[0])
-    runners = {"eager": work.reference}
-
-    def compared(name: str) -> Runner:
-        """A runner's results as they are compared."""
-        return lambda *given: (work.judged(runners[name](*given), first),)
-
-    def building(name: str, build: Callable[[], Runner]) -> Callable[[], Runner]:
-        """Builds a candidate and keeps it."""
-
-        def built() -> Runner:
-            """The candidate, compared."""
-            runners[name] = build()
-            return compared(name)
-
-        return built
-
+    """Try the candidates, each on all inputs."""
     candidates = _candidates(work, inputs[0], folder, half, asked != "auto")
-    tried = {name: building(name, build) for name, build in candidates.items()}
-    choice = choose(compared("eager"), tried, inputs, work.limit, asked, work.rounds)
-    return replace(choice, runner=runners[choice.name])
+    return choose(work.reference, candidates, inputs, work.limit, asked, work.rounds, judged=work.judged)
 
 
 def _candidates(
@@ -328,9 +363,9 @@ def step(
         plain = trace(rendered(renderer.generator, renderer.profile.region), (renderer.profile.base,), portable)
         return step_graph(plain, stepping, examples, half, portable)
 
-    def judged(results: tuple[Tensor, ...], first: tuple[Tensor, ...]) -> Tensor:
+    def judged(results: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
         """Gradient and loss, each as a share of the reference's."""
-        loss, gradient = (results[i].flatten() / first[i].square().mean().sqrt() for i in (STATE, STATE + 1))
+        loss, gradient = (results[i].flatten() / wanted[i].square().mean().sqrt() for i in (STATE, STATE + 1))
         return torch.cat([loss.expand(len(gradient)), gradient])
 
     form = (*_form(renderer), tuple(statistics.basis.shape), repr(config), _shapes(perceptual))

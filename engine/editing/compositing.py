@@ -14,6 +14,7 @@ from engine.errors import ShapeError
 from engine.generators.protocol import Region
 from engine.media import VideoFrame, blend_rgb
 from engine.tracking.alignment import transform_points, warp
+from kernels.native.pixels import fits
 from kernels.separable import along, blur_matrix, blurred, enlarged
 
 _SCALE: Final = 4
@@ -169,11 +170,17 @@ def colour_change(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
             f"rendered {tuple(found.shape)}, frame {tuple(source.shape)} and mask {tuple(mask.shape)}; expected twice "
             "[1,3,h,w] and [1,1,h,w]"
         )
-    ring = functional.avg_pool2d(4 * mask * (1 - mask), _COARSE)
-    difference = functional.avg_pool2d(source - found, _COARSE).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
+    ring = _small(4 * mask * (1 - mask))
+    difference = _small(source - found).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
     rows, columns = (blur_matrix(size, _SPREAD_PX, False) for size in ring.shape[2:])
     spread = along(torch.cat([difference * ring, ring], 1), rows, columns)
     return (spread[:, :3] / spread[:, 3:].clamp(min=1e-4)).clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT)
+
+
+def _small(picture: Tensor) -> Tensor:
+    """Means of blocks: [1,C,h,w] -> [1,C,h/8,w/8]."""
+    loops = fits(picture)
+    return functional.avg_pool2d(picture, _COARSE) if loops is None else loops.shrunk(picture, _COARSE)
 
 
 def followed(last: Tensor | None, change: Tensor) -> Tensor:
@@ -195,7 +202,10 @@ def followed(last: Tensor | None, change: Tensor) -> Tensor:
 
 def recoloured(found: Tensor, change: Tensor) -> Tensor:
     """The rendered region [1,3,h,w] with a coarse change of colour [1,3,h/8,w/8] added."""
-    return enlarged(change, (found.shape[2], found.shape[3])) + found
+    loops = fits(found)
+    if loops is None or found.shape[2:] != tuple(_COARSE * size for size in change.shape[2:]):
+        return enlarged(change, (found.shape[2], found.shape[3])) + found
+    return loops.with_enlarged(found, change, _COARSE, 1.0)
 
 
 def match_colour(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:

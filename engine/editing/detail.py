@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from engine.editing.compositing import Patch
 from engine.errors import ShapeError
+from kernels.native.pixels import fits
 
 GRAIN_LIMIT: Final = 6.0
 """Most noise that is ever added, standard deviation in grey levels."""
@@ -128,13 +129,17 @@ def fineness(rgb: NDArray[np.floating] | NDArray[np.uint8], inside: NDArray[np.b
         raise ShapeError(f"picture {rgb.shape} and mask {inside.shape}; expected [h,w,3] and [h,w]")
     if not inside.any():
         return Fineness(0.0, 0.0)
-    kept = np.round(luma(rgb) * _LEVELS) / _LEVELS
-    found = edges(kept.astype(np.float32))
-    variance = float(found[inside].var())
-    if min(inside.shape) < _BLOCK:
-        return Fineness(variance, variance)
-    pair = torch.from_numpy(np.stack([np.square(found), inside.astype(np.float32)]))
-    strength, whole = functional.avg_pool2d(pair, _BLOCK)
+    kept = (np.round(luma(rgb) * _LEVELS) / _LEVELS).astype(np.float32)
+    loops = fits()
+    if loops is not None and min(inside.shape) >= _BLOCK:
+        variance, strength, whole = loops.edge_strength(kept, inside, _BLOCK)
+    else:
+        found = edges(kept)
+        variance = float(found[inside].var())
+        if min(inside.shape) < _BLOCK:
+            return Fineness(variance, variance)
+        pair = torch.from_numpy(np.stack([np.square(found), inside.astype(np.float32)]))
+        strength, whole = functional.avg_pool2d(pair, _BLOCK)
     blocks = strength[whole >= 1.0]
     return Fineness(variance, float(torch.quantile(blocks, _QUIET)) if blocks.numel() else variance)
 

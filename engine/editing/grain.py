@@ -23,6 +23,7 @@ from engine.editing.observation import Observation
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
 from engine.tracking.alignment import warp
+from kernels.native.pixels import fits
 
 _BLOCK: Final = 8
 """Side of the blocks in which two frames are compared, px."""
@@ -49,8 +50,11 @@ def temporal_noise(before: NDArray[np.float32], now: NDArray[np.float32]) -> flo
     """
     if before.shape != now.shape or before.ndim != 2 or min(before.shape) < _BLOCK:
         raise ShapeError(f"luma {before.shape} and {now.shape}; expected twice [h,w], of at least {_BLOCK} px")
-    changed = torch.from_numpy(edges(now - before)).square()[None, None]
-    blocks = functional.avg_pool2d(changed, _BLOCK)
+    changed = now - before
+    if (loops := fits()) is not None:
+        _, blocks, _ = loops.edge_strength(changed, np.ones(changed.shape, np.bool_), _BLOCK)
+    else:
+        blocks = functional.avg_pool2d(torch.from_numpy(edges(changed)).square()[None, None], _BLOCK)
     return math.sqrt(float(torch.quantile(blocks.flatten(), _QUIET)) / (2 * LAPLACIAN_GAIN))
 
 

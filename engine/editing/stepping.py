@@ -15,6 +15,7 @@ from torch import Tensor
 from engine.editing.graphs import StepData, View
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.refine import RefineConfig, Refined, RefineProblem, looks_of, taken
+from kernels.native.pixels import Pixels
 from kernels.step import STATE, StepState
 
 Runner = Callable[..., tuple[Tensor, ...]]
@@ -32,6 +33,8 @@ class FastForms:
     """As `graphs.measured`."""
     step: Runner | None = None
     """As `graphs.wplus_step`."""
+    loops: Pixels | None = None
+    """For whoever works on pictures (`kernels.native.pixels.using`)."""
 
 
 def refine_by(

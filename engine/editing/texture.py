@@ -20,7 +20,8 @@ from torch.nn import functional
 from engine.editing.compositing import convex_hull, inner_distance, smooth_step
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
-from kernels.separable import blurred, coarse_part, enlarged
+from kernels.native.pixels import fits
+from kernels.separable import blurred, enlarged, fine_part
 
 _BAND_PX: Final = 12.0
 """Standard deviation of the blur that parts texture from the rest, crop px: hairs, pores and patches of a beard are
@@ -77,8 +78,9 @@ def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.floa
     down = (ys[:, None, None] - places[:, 1]).square() + (_NEAR * eye) ** 2
     pull = (down + (xs[None, :, None] - places[:, 0]).square()).rsqrt() ** 3
     shift = (pull @ moves) / (pull.sum(-1, keepdim=True) + (_FAR * eye) ** -3)
-    size = (region.height, region.width)
-    full = enlarged(shift.permute(2, 0, 1)[None], size)[0]
+    if (loops := fits(source)) is not None:
+        return loops.displaced(source, shift.permute(2, 0, 1), _GRID_PX)
+    full = enlarged(shift.permute(2, 0, 1)[None], (region.height, region.width))[0]
     across = (torch.arange(region.width) + 0.5 + full[0]) * (2 / region.width) - 1
     along = (torch.arange(region.height) + 0.5)[:, None] + full[1]
     grid = torch.stack([across, along * (2 / region.height) - 1], -1)[None]
@@ -108,7 +110,7 @@ def skin(target: NDArray[np.float64], region: Region) -> Tensor:
 
 def fine(picture: Tensor) -> Tensor:
     """The finest band of a picture [1,3,h,w]: what a blur takes away."""
-    return picture - coarse_part(picture, _COARSE, _BAND_PX / _COARSE)
+    return fine_part(picture, _COARSE, _BAND_PX / _COARSE)
 
 
 def off_outlines(*bands: Tensor) -> Tensor:
@@ -117,7 +119,11 @@ def off_outlines(*bands: Tensor) -> Tensor:
     What is wider and stronger than pores and stubble is a jaw before hair or a collar. Where the head is turned it is
     carried to another place than the generator draws it, and would be seen twice.
     """
-    coarse = functional.avg_pool2d(torch.cat(bands, 1), _GRID_PX, ceil_mode=True).abs().amax(1, keepdim=True)
+    if (loops := fits(*bands)) is not None and not any(size % _GRID_PX for size in bands[0].shape[2:]):
+        means = [loops.shrunk(band, _GRID_PX) for band in bands]
+    else:
+        means = [functional.avg_pool2d(band, _GRID_PX, ceil_mode=True) for band in bands]
+    coarse = torch.cat(means, 1).abs().amax(1, keepdim=True)
     around = blurred(functional.max_pool2d(coarse, 3, 1, 1), _AROUND_PX / _GRID_PX)
     full = enlarged(around, (bands[0].shape[2], bands[0].shape[3]))
     return 1 - smooth_step((full - _OUTLINE[0]) / (_OUTLINE[1] - _OUTLINE[0]))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.errors import ShapeError
+from kernels.native.pixels import fits
 
 _EYES_TIMES: Final = 2.0
 """Half side of the FFHQ crop in distances between the eyes' middles."""
@@ -114,6 +115,9 @@ def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]
         part = functional.avg_pool2d(part, pool)
     samples = max(2, math.ceil(shrink / pool - 0.25)) if shrink / pool > 1.05 else 1
     mode = "bicubic" if sharp and shrink < 1 else "bilinear"
+    if (loops := fits(part)) is not None:
+        to_part = (matrix[:2] - ((0, 0, offset[0]), (0, 0, offset[1]))) / pool - ((0, 0, 0.5), (0, 0, 0.5))
+        return loops.resample(part, to_part, (height, width), samples, mode == "bicubic")
     grid = _grid(matrix, offset, pool, (height, width), samples, part)
     crop = functional.grid_sample(
         part, grid.expand(image.shape[0], -1, -1, -1), mode=mode, padding_mode="border", align_corners=False

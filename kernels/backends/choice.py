@@ -20,6 +20,8 @@ BACKENDS: Final[tuple[BackendName, ...]] = get_args(BackendName)
 
 Runner = Callable[..., tuple[Tensor, ...]]
 """Takes a graph's inputs, gives its results."""
+Judge = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
+"""A runner's results and the reference's on the same inputs, to what is compared."""
 Clock = Callable[[], float]
 
 
@@ -88,6 +90,7 @@ def choose(
     asked: BackendName = "auto",
     rounds: int = 5,
     clock: Clock = time.perf_counter,
+    judged: Judge = lambda results, _: results[0],
 ) -> Choice:
     """Build, check and time backends, and take the fastest that is right; or the one that is asked for.
 
@@ -96,10 +99,11 @@ def choose(
         candidates: name -> builds a runner; may raise BackendUnavailable. Names that begin with the asked one belong
             to it ("aoti" and "aoti bf16").
         inputs: sets of inputs to compare on; the first is timed.
-        limit: largest root mean square difference from the reference's first result.
+        limit: largest root mean square difference from what is compared of the reference's results.
         asked: "auto", or the only backend that will do.
         rounds: timed runs of each.
         clock: seconds.
+        judged: what is compared; the first result by default.
 
     Raises:
         BackendUnavailable: the backend asked for cannot be had here.
@@ -112,7 +116,7 @@ def choose(
         for name, build in candidates.items():
             if asked not in ("auto", name.split()[0]):
                 continue
-            trial, runner = _try(name, build, inputs, wanted, limit, rounds, clock)
+            trial, runner = _try(name, build, list(zip(inputs, wanted, strict=True)), limit, rounds, clock, judged)
             trials.append(trial)
             if runner is not None:
                 runners[name] = runner
@@ -131,20 +135,23 @@ def choose(
 def _try(
     name: str,
     build: Callable[[], Runner],
-    inputs: Sequence[Sequence[Tensor]],
-    wanted: Sequence[tuple[Tensor, ...]],
+    pairs: Sequence[tuple[Sequence[Tensor], tuple[Tensor, ...]]],
     limit: float,
     rounds: int,
     clock: Clock,
+    judged: Judge,
 ) -> tuple[Trial, Runner | None]:
+    """Try a candidate on inputs with the reference's results, each judged by its own."""
     try:
         runner = build()
     except BackendUnavailable as error:
         return Trial(name, None, None, str(error)), None
-    worst = max(difference_of(runner(*each), each_wanted) for each, each_wanted in zip(inputs, wanted, strict=True))
+    worst = 0.0
+    for inputs, wanted in pairs:
+        worst = max(worst, difference_of((judged(runner(*inputs), wanted),), (judged(wanted, wanted),)))
     if not worst <= limit:
         return Trial(name, None, worst, f"differs from eager by {worst:.2g}, more than {limit:.2g}"), None
-    return Trial(name, median_ms(lambda: runner(*inputs[0]), rounds, clock), worst, "usable"), runner
+    return Trial(name, median_ms(lambda: runner(*pairs[0][0]), rounds, clock), worst, "usable"), runner
 
 
 def _reason(best: Trial, trials: Sequence[Trial], asked: BackendName) -> str:

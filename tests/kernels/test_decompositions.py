@@ -161,3 +161,26 @@ def test_what_is_not_taken_apart_stays_as_it_is_and_right(function: Callable[[Te
 def test_table_has_what_converters_lack() -> None:
     known = decompositions.table(portable=True)
     assert {aten.convolution_backward.default, aten.avg_pool2d_backward.default} <= set(known)
+
+
+@pytest.mark.parametrize("keepdim", [True, False])
+@pytest.mark.parametrize("dims", [[2, 3], [-2, -1]])
+def test_long_sums_over_pixels_go_along_rows_first(dims: list[int], keepdim: bool) -> None:
+    x = random(1, 3, 80, 60)
+    graph = trace(lambda each: each.sum(dims, keepdim), (x,))
+    assert graph.module.code.count("sum.dim_IntList") == 2 and graph.size == 2
+    torch.testing.assert_close(graph(x)[0], x.sum(dims, keepdim))
+    assert trace(lambda each: each.sum(dims, keepdim), (x,), portable=True).size == 1
+
+
+@pytest.mark.parametrize("name", ["short", "other axes", "a column", "another type"])
+def test_other_sums_stay_whole(name: str) -> None:
+    x, function = {
+        "short": (random(1, 3, 64, 64), lambda each: each.sum((2, 3))),
+        "other axes": (random(1, 3, 80, 60), lambda each: each.sum((1, 2))),
+        "a column": (random(1, 1, 5000, 1), lambda each: each.sum((2, 3))),
+        "another type": (random(1, 3, 80, 60), lambda each: each.sum((2, 3), dtype=torch.float64)),
+    }[name]
+    graph = trace(function, (x,))
+    assert graph.module.code.count("sum.dim_IntList") == 1
+    torch.testing.assert_close(graph(x)[0], function(x))

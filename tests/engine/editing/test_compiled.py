@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from engine.editing import compiled as module
 from engine.editing.compiled import (
+    LOOPS,
     MEASURE,
     RENDER,
     STEP,
@@ -18,6 +19,7 @@ from engine.editing.compiled import (
     Work,
     choose_backend,
     choose_for,
+    choose_loops,
     forms_made,
     measurement,
     render,
@@ -38,6 +40,7 @@ from kernels.backends.choice import BackendName, Choice
 from kernels.backends.device import engine_of
 from kernels.errors import BackendUnavailable
 from kernels.flat import FlatGraph
+from kernels.native.pixels import Pixels
 from kernels.step import STATE
 from tests.engine.editing.test_graphs import StillMesh
 
@@ -284,6 +287,41 @@ def test_a_form_is_of_networks_region_and_threads_not_of_a_speaker(
     assert measurement(renderer, StillMesh()).note(tmp_path, False) != note
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     assert render(renderer).note(tmp_path, False) != note
+
+
+def test_loops_are_found_by_auto_once_they_were_asked_for(tmp_path: Path) -> None:
+    choice, found = choose_loops("auto", tmp_path)
+    assert choice.name == "eager" and found is None and "livedub compile" in choice.reason
+    choice, made = choose_loops("aoti", tmp_path)
+    assert choice.name == "aoti" and made is not None and choice.reason.startswith("asked for")
+    choice, _ = choose_loops("auto", tmp_path)
+    assert choice.trials[1].verdict == "usable" and (choice.trials[1].difference or 0) < 1e-4
+
+
+def test_loops_stay_away_where_eager_or_a_gpu_is_asked_for(tmp_path: Path) -> None:
+    assert choose_loops("eager", tmp_path)[1] is None
+    choice, found = choose_loops("tensorrt", tmp_path)
+    assert found is None and choice.reason == "tensorrt does not run this work yet"
+
+
+def test_wrong_loops_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose_loops("aoti", tmp_path)
+    right = Pixels.resample
+    monkeypatch.setattr(Pixels, "resample", lambda self, *given: right(self, *given) + 0.05)
+    with pytest.raises(BackendError, match="picture loops: .*differs from eager"):
+        choose_loops("aoti", tmp_path)
+    choice, found = choose_loops("auto", tmp_path)
+    assert choice.name == "eager" and found is None and "differs from eager by 0.05" in choice.reason
+
+
+def test_sessions_are_given_the_loops_that_were_chosen(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, loops = choose_loops("aoti", tmp_path)
+    monkeypatch.setattr(module, "choose_loops", lambda asked, folder: (choose_loops("eager", tmp_path)[0], loops))
+    made = backends(renderer, shared, statistics, tmp_path, "eager")
+    made.prepare(0)
+    assert made.fast.loops is loops and made.as_dict()[LOOPS]["backend"] == "eager"
 
 
 @pytest.mark.slow

@@ -102,3 +102,35 @@ def test_no_number_is_no_small_difference() -> None:
 def test_first_run_is_not_timed() -> None:
     ticks = iter([0.0, 10.0, 10.5, 20.0, 20.25, 30.0, 30.75])
     assert median_ms(lambda: None, 3, lambda: next(ticks)) == 500.0
+
+
+def test_each_set_of_inputs_is_judged_by_the_reference_on_the_same_inputs() -> None:
+    """Shares of the reference: of the first inputs' alone, an error of the second would be a thousandth of its size."""
+
+    def share(results: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
+        return results[1] / wanted[1].abs().max()
+
+    def reference(x: Tensor) -> tuple[Tensor, ...]:
+        return x * 0, 2 * x
+
+    def wrong(x: Tensor) -> tuple[Tensor, ...]:
+        return x * 0, 2 * x * (1.2 if float(x.max()) < 1 else 1.0)
+
+    inputs = [(torch.full((3,), 1000.0),), (torch.ones(3) / 2,)]
+    found = choose(reference, {"aoti": lambda: wrong}, inputs, 0.05, judged=share)
+    assert found.name == "eager" and "aoti differs from eager by 0.2, more than 0.05" in found.reason
+    first = choose(reference, {"aoti": lambda: wrong}, inputs[:1], 0.05, "aoti", judged=share)
+    assert first.trials[1].difference == 0.0
+
+
+def test_what_is_timed_is_the_candidate_alone() -> None:
+    costs = Costs()
+
+    def slow(results: tuple[Tensor, ...], _: tuple[Tensor, ...]) -> Tensor:
+        costs.now += 5.0
+        return results[0]
+
+    found = choose(
+        costs.runner(0.010), {"aoti": lambda: costs.runner(0.004)}, [(torch.ones(3),)], 0.01, "auto", 3, costs, slow
+    )
+    assert [trial.ms for trial in found.trials] == pytest.approx([10.0, 4.0])

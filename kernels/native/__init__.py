@@ -1,0 +1,1 @@
+"""Loops in C++, compiled on the machine that runs them."""
