@@ -14,16 +14,21 @@ from bench import speech
 from bench.machine import read_json
 from bench.speech import (
     CLIPS,
+    DRAWINGS,
     LARGEST_LAG_MS,
     Clip,
+    Measured,
     baseline,
     best_r,
+    drawn_anew,
     interval,
+    mean_interval,
     measure_activity,
     measure_clip,
     measure_cost,
 )
 from engine.errors import BadInputError
+from engine.evaluation.figures import NotMeasured
 from engine.speech import MouthTrack, SpeechModel
 from engine.tracking import TrackedFace
 from engine.tracking.tracker import TrackResult
@@ -81,16 +86,37 @@ def test_the_interval_holds_the_correlation_and_narrows_with_more_to_see() -> No
         measured = opening(times) + noise
         measured[7] = np.nan
         r, lag = best_r(times, measured, at, opening(at), 0)
-        low, high = interval(times, measured, at, opening(at), lag)
-        assert low < r < high < 1.0
-        assert interval(times, measured, at, opening(at), lag) == (low, high)
+        drawn = drawn_anew(times, measured, at, opening(at), lag)
+        low, high = interval(drawn)
+        assert low < r < high < 1.0 and drawn.shape == (DRAWINGS,)
+        assert interval(drawn_anew(times, measured, at, opening(at), lag)) == (low, high)
         widths.append(high - low)
     assert widths[1] < 0.8 * widths[0]
 
 
 def test_lips_that_never_move_have_no_interval() -> None:
     with pytest.raises(BadInputError, match="lips that move"):
-        interval(TIMES, np.ones(len(TIMES)), AT, opening(AT), 0)
+        drawn_anew(TIMES, np.ones(len(TIMES)), AT, opening(AT), 0)
+
+
+def test_two_predictions_are_judged_by_the_same_frames() -> None:
+    """Of one that is the other upside down every drawing says the opposite; drawings that do not vary say nothing."""
+    drawn = drawn_anew(TIMES, opening(TIMES + 0.05), AT, opening(AT), 0)
+    np.testing.assert_allclose(drawn_anew(TIMES, opening(TIMES + 0.05), AT, -opening(AT), 0), -drawn, atol=1e-9)
+    still = np.where(AT < 1.6, 0.3, opening(AT))
+    some = drawn_anew(TIMES, opening(TIMES), AT, np.where(AT < 2.9, 0.3, still), 0)
+    assert np.isnan(some).any() and not np.isnan(some).all()
+    assert interval(some) == pytest.approx(np.percentile(some[~np.isnan(some)], [2.5, 97.5]))
+
+
+def test_the_interval_of_the_mean_is_narrower_by_the_root_of_the_clips() -> None:
+    """Clips whose drawings go up and down together count as independent all the same."""
+    drawn = np.random.default_rng(2).normal(0.5, 0.1, DRAWINGS)
+    low, high = mean_interval([drawn])
+    assert (low, high) == pytest.approx(interval(drawn))
+    narrow = mean_interval([drawn] * 4)
+    assert narrow[1] - narrow[0] == pytest.approx((high - low) / 2, rel=0.12)
+    assert narrow[0] < 0.5 < narrow[1]
 
 
 def bursts(seconds: float = 3.0) -> NDArray[np.float32]:
@@ -143,7 +169,8 @@ def clip_results(folder: Path, monkeypatch: pytest.MonkeyPatch, offset_ms: int =
     measured[:3] = np.nan
     monkeypatch.setattr(speech, "read_audio", lambda path: samples)
     monkeypatch.setattr(speech, "measure_opening", lambda path: (times, measured))
-    return measure_clip(cast(SpeechModel, Echo()), Clip("one", "a.mp4", "a.wav", offset_ms), folder, folder / "kept")
+    clip = Clip("one", "a.mp4", "a.wav", offset_ms)
+    return measure_clip(cast(SpeechModel, Echo()), clip, folder, folder / "kept").figures
 
 
 def test_a_clip_that_opens_as_predicted_reads_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,10 +189,65 @@ def test_measured_openings_are_kept_and_taken_again(tmp_path: Path, monkeypatch:
         raise AssertionError("measured again")
 
     monkeypatch.setattr(speech, "measure_opening", refuse)
-    again = measure_clip(cast(SpeechModel, Echo()), Clip("one", "a.mp4", "a.wav"), tmp_path, tmp_path / "kept")
+    again = measure_clip(cast(SpeechModel, Echo()), Clip("one", "a.mp4", "a.wav"), tmp_path, tmp_path / "kept").figures
     assert again == first
     with pytest.raises(AssertionError, match="measured again"):
         measure_clip(cast(SpeechModel, Echo()), Clip("other", "a.mp4", "a.wav"), tmp_path, tmp_path / "kept")
+
+
+class Blurred:
+    """A judge that sees lips twice as far apart as the tracker, and nothing in bright pictures."""
+
+    name = "blurred"
+
+    def landmarks(self, rgb: NDArray[np.uint8], tracked: NDArray[np.floating]) -> NDArray[np.float64]:
+        assert tracked.shape == (68, 2)
+        if rgb[0, 0, 0] > 40:
+            raise NotMeasured("too bright")
+        seen = tracked.astype(np.float64)
+        seen[66] *= 2
+        return seen
+
+    def descriptor(self, rgb: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+        raise AssertionError("nobody asked who it is")
+
+
+def test_a_judge_reads_the_lips_in_place_of_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    shots = [(0.04 * index, np.full((4, 4, 3), level, np.uint8)) for index, level in enumerate([0, 25, 13, 50])]
+    monkeypatch.setattr(speech, "create_tracker", Faces)
+    monkeypatch.setattr(speech, "pictures", lambda path: iter(shots))
+    _, openings = speech.measure_opening(Path("x.mp4"), Blurred())
+    np.testing.assert_allclose(openings, [0.0, 1.0, np.nan, np.nan])
+
+
+def test_other_trackers_stand_beside_the_mesh_and_change_nothing_of_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sees the same lips on another scale, one sees noise; openings are kept by clip and tracker."""
+    plain = clip_results(tmp_path, monkeypatch)
+    with np.load(tmp_path / "kept" / "one.npz") as archive:
+        times, measured = archive["times"], archive["measured"]
+    noise = np.random.default_rng(1).standard_normal(len(times))
+    noise[10:14] = np.nan
+    seen = {"alike": 3 * measured + 1, "blind": noise}
+    monkeypatch.setattr(speech, "JUDGES", {name: (lambda name=name: name) for name in seen})
+    monkeypatch.setattr(speech, "measure_opening", lambda path, judge: (times, seen[judge]))
+    clip = Clip("one", "a.mp4", "a.wav")
+    found = measure_clip(cast(SpeechModel, Echo()), clip, tmp_path, tmp_path / "kept", ["mesh", "alike", "blind"])
+    others = found.figures.pop("trackers")
+    assert found.figures == plain
+    assert list(others) == ["alike", "blind", "mean of all"]
+    assert others["alike"] == {
+        "speech_r": plain["speech_r"],
+        "log_energy_r": plain["log_energy_r"],
+        "frames_unread": plain["frames_without_face"],
+    }
+    assert others["blind"]["speech_r"] < 0.5 < others["mean of all"]["speech_r"] < plain["speech_r"]
+    assert others["mean of all"]["frames_unread"] == 7
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"one.npz", "one-alike.npz", "one-blind.npz"}
+    np.testing.assert_allclose(
+        found.drawn_over, found.drawn - drawn_anew(times, measured, *baseline(bursts()), plain["log_energy_lag_ms"])
+    )
 
 
 def test_clips_have_names_of_their_own() -> None:
@@ -189,8 +271,8 @@ def test_the_lag_is_the_one_of_a_slow_search() -> None:
 def test_the_interval_does_not_hang_on_when_the_clip_begins_nor_on_units(shift: float) -> None:
     rng = np.random.default_rng(5)
     measured = opening(TIMES) + 0.03 * rng.standard_normal(len(TIMES))
-    plain = interval(TIMES, measured, AT, opening(AT), 0)
-    other = interval(TIMES + shift, 5 * measured - 1, AT + shift, 2 * opening(AT) + 4, 0)
+    plain = interval(drawn_anew(TIMES, measured, AT, opening(AT), 0))
+    other = interval(drawn_anew(TIMES + shift, 5 * measured - 1, AT + shift, 2 * opening(AT) + 4, 0))
     assert other == pytest.approx(plain)
 
 
@@ -282,9 +364,12 @@ def test_the_command_measures_all_clips_and_tells_the_mean(
     scores = iter([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
     asked: list[tuple[object, int | None]] = []
 
-    def one(model: object, clip: Clip, data: Path, openings: Path | None) -> dict[str, Any]:
+    def one(model: object, clip: Clip, data: Path, openings: Path | None, trackers: list[str]) -> Measured:
+        assert trackers == ["mesh", "dlib"]
         r = next(scores)
-        return {"clip": clip.name, "speech_r": r, "log_energy_r": r - 0.1, "interval_95": [r - 0.2, r + 0.1]}
+        figures = {"clip": clip.name, "speech_r": r, "log_energy_r": r - 0.1, "interval_95": [r - 0.2, r + 0.1]}
+        others = {"dlib": {"speech_r": r - 0.05, "log_energy_r": 0.3, "frames_unread": 0}}
+        return Measured(figures | {"trackers": others}, np.full(DRAWINGS, r), np.full(DRAWINGS, 0.1))
 
     def load(weights: Path | None, limit_ms: int | None) -> Streaming:
         asked.append((weights, limit_ms))
@@ -294,11 +379,30 @@ def test_the_command_measures_all_clips_and_tells_the_mean(
     monkeypatch.setattr(speech, "load_speech_model", load)
     monkeypatch.setattr(speech, "read_audio", lambda path: bursts(22.0))
     out = tmp_path / "deep" / "speech.json"
-    assert speech.main(["--data", str(tmp_path), "--out", str(out), "--look-ahead", "80"]) == 0
+    assert (
+        speech.main(["--data", str(tmp_path), "--out", str(out), "--look-ahead", "80", "--tracker", "mesh", "dlib"])
+        == 0
+    )
     found = read_json(out)
     assert asked == [(None, 80)] and found["look_ahead_ms"] == 113
     assert found["figures"] == {"speech_r": 0.65, "speech_r_over_baseline": 0.1} and found["log_energy_r"] == 0.55
     assert [clip["clip"] for clip in found["clips"]] == [clip.name for clip in CLIPS]
+    assert found["interval_95"] == [0.65, 0.65] and found["over_baseline_interval_95"] == [0.1, 0.1]
+    assert found["trackers"] == {"dlib": {"speech_r": 0.6, "log_energy_r": 0.3}}
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and lines[0].split()[:5] == ["syncnet_example", "r", "0.400", "(0.20", "to"]
-    assert lines[-1].split() == ["mean", "of", "six", "r", "0.650", "log", "energy", "0.550"]
+    assert len(lines) == 8 and lines[0].split()[:5] == ["syncnet_example", "r", "0.400", "(0.20", "to"]
+    assert lines[-2].split() == "mean of six r 0.650 (0.65 to 0.65) log energy 0.550".split()
+    assert lines[-1].split() == "by dlib r 0.600 log energy 0.300".split()
+
+
+def test_by_default_the_mesh_alone_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip_results(tmp_path, monkeypatch)
+    monkeypatch.setattr(speech, "measure_opening", lambda path: (AT, opening(AT)))
+    monkeypatch.setattr(speech, "load_speech_model", lambda weights, limit_ms: Streaming(Clock()))
+    monkeypatch.setattr(speech, "CLIPS", (Clip("one", "a.mp4", "a.wav"),))
+    out = tmp_path / "speech.json"
+    assert speech.main(["--data", str(tmp_path), "--out", str(out)]) == 0
+    found = read_json(out)
+    assert found["trackers"] == {} and "trackers" not in found["clips"][0]
+    with pytest.raises(SystemExit):
+        speech.main(["--tracker", "eyes"])
