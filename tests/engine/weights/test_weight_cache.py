@@ -294,6 +294,34 @@ def test_full_disk_is_a_weights_error(no_pip: list[str], monkeypatch: pytest.Mon
 
 
 @pytest.mark.unit
+def test_a_cache_that_is_a_file_holds_nothing_and_cannot_be_written(
+    no_pip: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words, not as an error of the file system."""
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("LIVEDUB_CACHE", str(tmp_path / "file"))
+    assert weights.verify("main") == "missing"
+    with pytest.raises(WeightsError, match="weights main are missing"):
+        weights.path("main", fetch=False)
+    with pytest.raises(WeightsError, match="cannot write weights.*set LIVEDUB_CACHE to another folder"):
+        weights.path("main")
+    assert no_pip == []
+
+
+@pytest.mark.unit
+def test_a_cached_file_that_cannot_be_read_is_told(no_pip: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    place = weights.path("main")
+    cache._checked.clear()
+
+    def denied(self: Path, mode: str = "r") -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(WeightsError, match=f"cannot read weights main at {place}: .*Permission denied.*make it read"):
+        weights.path("main")
+
+
+@pytest.mark.unit
 def test_unknown_name_lists_the_known_ones(shelf: Path) -> None:
     with pytest.raises(BadInputError, match="unknown weights 'nose'; expected one of: main, side, source"):
         weights.path("nose")
