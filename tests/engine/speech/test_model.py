@@ -236,10 +236,11 @@ def test_a_shorter_look_ahead_is_ready_sooner(model: SpeechModel) -> None:
 
 @pytest.mark.unit
 def test_the_setting_that_fits_a_look_ahead() -> None:
-    """The largest chunk that fits, with the longest delay that fits it."""
-    fitting = {limit: within(limit) for limit in (40, 53, 60, 73, 93, 112, 113, 120, 500)}
+    """One with a delay wherever there is one; then the largest chunk that fits, with the longest delay that fits it."""
+    fitting = {limit: within(limit) for limit in (40, 52, 53, 59, 60, 72, 73, 92, 93, 112, 113, 132, 133, 500)}
     assert fitting == {
-        40: (1, 0), 53: (2, 0), 60: (2, 0), 73: (2, 1), 93: (4, 0), 112: (4, 0), 113: (4, 1), 120: (4, 1), 500: (4, 5)
+        40: (1, 0), 52: (1, 0), 53: (2, 0), 59: (2, 0), 60: (1, 1), 72: (1, 1), 73: (2, 1), 92: (2, 1),
+        93: (2, 2), 112: (2, 2), 113: (4, 1), 132: (4, 1), 133: (4, 2), 500: (4, 5)
     }  # fmt: skip
     assert all(look_ahead_ms(delay, chunk) <= limit for limit, (chunk, delay) in fitting.items())
     assert look_ahead_ms(1) == 113
