@@ -25,6 +25,9 @@ _SETTLED_MIN: Final = 2.0
 """Memory counts from here on: caches are filled by then."""
 _SIZE: Final = (288, 512)
 _RATE: Final = 12
+_EVERY: Final = 8
+"""Of so many rows and columns of a picture one is kept until the window ends: what is noted shall weigh little beside
+what is measured."""
 
 
 async def long(seconds: float) -> dict[str, Any]:
@@ -40,7 +43,7 @@ async def long(seconds: float) -> dict[str, Any]:
         microphone = RecordedMicrophone(VirtualClock(-PPM), swelling(60), again=True)
         peer = await publish(session, camera, microphone)
         await session.when_editing()
-        async with watching(url) as got:
+        async with watching(url, every=_EVERY) as got:
             await got.seen(10)
             loop = asyncio.get_running_loop()
             begin = loop.time()

@@ -61,7 +61,7 @@ class Received:
 
 @asynccontextmanager
 async def watching(
-    url: str, *, prefer: str | None = None, view: str = "edited", via: LossyRelay | None = None
+    url: str, *, prefer: str | None = None, view: str = "edited", via: LossyRelay | None = None, every: int = 1
 ) -> AsyncIterator[Received]:
     """Watch a session (its API address) inside the block.
 
@@ -70,6 +70,7 @@ async def watching(
         prefer: offer only this video codec.
         view: edited or compare.
         via: the way that packets take; None: the direct one.
+        every: of so many rows and columns of a picture one is kept.
     """
     got = Received()
     peer = RTCPeerConnection(NO_SERVERS)
@@ -90,7 +91,7 @@ async def watching(
             at = float(frame.pts * frame.time_base) if frame.time_base else 0.0
             if isinstance(frame, av.VideoFrame):
                 luma = np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(-1, frame.planes[0].line_size)
-                got.pictures.append((now, at, luma[: frame.height, : frame.width].copy()))
+                got.pictures.append((now, at, luma[: frame.height : every, : frame.width : every].copy()))
             elif isinstance(frame, av.AudioFrame):
                 samples = frame.to_ndarray().reshape(-1, 2).mean(axis=1).astype(np.float32) / 32768
                 got.sounds.append((now, at, samples))

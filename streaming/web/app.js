@@ -19,8 +19,9 @@ const STATES = {
 
 let session = null; // address of the running session
 let watching = null; // {peer, place} of WHEP
-let sending = null; // {peer, place, stream} of WHIP
+let sending = []; // {peer, place, stream} of WHIP: camera with microphone, or each by itself
 let polling = 0, preparing = 0;
+let starting = false;
 let asking = false; // whether the browser asks for camera or microphone
 let own = true; // whether this page began the session: only then it ends it
 let engine = null;
@@ -58,12 +59,13 @@ function fail(error) {
   };
   $("error").textContent = names[error.name] || error.message || String(error);
   $("error").hidden = false;
+  $("error").scrollIntoView({ block: "nearest" });
   if (!(error instanceof Trouble) && !names[error.name]) console.error(error);
 }
 
 function say(text) {
   $("status").textContent = text;
-  $("hint").textContent = session ? text : "Choose a source and press Start.";
+  $("hint").textContent = session || starting ? text : "Choose a source and press Start.";
 }
 
 function tell(state, text = STATES[state.state] || state.state) {
@@ -147,13 +149,25 @@ async function send(camera, microphone) {
   if (session !== mine) stream.getTracks().forEach((track) => track.stop());
   still(mine);
   const peer = new RTCPeerConnection({ iceServers: servers() });
-  sending = { peer, stream };
+  const sender = { peer, stream };
+  sending.push(sender);
   for (const track of stream.getTracks()) {
     if (track.kind === "video") track.contentHint = "detail";
     peer.addTrack(track, stream);
     track.addEventListener("ended", () => fail(new Trouble("The camera or microphone was taken away.")));
   }
-  sending.place = await connect(peer, `${session}/whip`);
+  sender.place = await connect(peer, `${session}/whip`);
+}
+
+function hangUp(end) {
+  end?.stream?.getTracks().forEach((track) => track.stop());
+  end?.peer.close();
+}
+
+// A running session keeps its source: another one begins with Stop.
+function hold(running) {
+  for (const part of document.querySelectorAll("#source input, #source-camera, #consent")) part.disabled = running;
+  $("held").hidden = !running;
 }
 
 // What goes on while the page waits: Stop, a failure elsewhere, another session.
@@ -230,13 +244,16 @@ async function poll() {
 async function start(event) {
   event.preventDefault();
   $("error").hidden = true;
-  $("start").disabled = true;
+  $("start").disabled = starting = true;
+  say("starting");
+  hold(true);
   let mine = null;
   try {
     const body = await wanted();
     session = mine = (await call("POST", "/api/sessions", body)).place;
     own = true;
     $("stop").disabled = false;
+    if (matchMedia("(max-width: 760px)").matches) $("stage").scrollIntoView();
     const camera = body.source.kind === "whip", microphone = body.voice.kind === "whip";
     await Promise.all([camera || microphone ? send(camera, microphone) : null, look()]);
   } catch (error) {
@@ -269,6 +286,7 @@ async function join() {
   session = `/api/sessions/${value.sessions[0].id}`;
   own = false;
   $("start").disabled = true;
+  hold(true);
   $("stop").disabled = false;
   const mine = session;
   await look().catch((error) => ended(mine, error));
@@ -278,11 +296,9 @@ async function stop() {
   clearTimeout(polling);
   const ending = own ? session : null;
   session = null;
-  for (const end of [watching, sending]) {
-    end?.stream?.getTracks().forEach((track) => track.stop());
-    end?.peer.close();
-  }
-  watching = sending = null;
+  for (const end of [watching, ...sending]) hangUp(end);
+  [watching, sending, starting] = [null, [], false];
+  hold(false);
   $("player").srcObject = null;
   for (const id of ["graphs", "compare", "playback", "mark", "learning"]) $(id).hidden = true;
   $("picture").getContext("2d").clearRect(0, 0, $("picture").width, $("picture").height);
@@ -307,6 +323,7 @@ async function prepared() {
 }
 
 function choices() {
+  if (!session) $("error").hidden = true;
   const source = chosen("source"), voice = chosen("voice");
   $("source-file").hidden = source !== "file";
   $("source-url").hidden = source !== "url";
@@ -358,17 +375,22 @@ $("effort").addEventListener("change", () => change({ effort: Number($("effort")
 $("emotion").addEventListener("change", () => change({ emotion: $("emotion").value }));
 $("intensity").addEventListener("input", () => { $("intensity-shown").textContent = $("intensity").value; });
 $("intensity").addEventListener("change", () => change({ intensity: Number($("intensity").value) }));
-for (const radio of document.querySelectorAll("input[name=voice]")) {
-  radio.addEventListener("change", async () => {
-    if (session && ["presenter", "none", "source"].includes(radio.value)) await change({ voice: { kind: radio.value } });
-  });
-}
-$("voice-file").addEventListener("change", async () => {
-  if (!session) return;
+// Another voice for a running session; a file or an address is taken once it is named.
+async function speak() {
+  const kind = chosen("voice");
+  if (!session || (kind === "file" && !$("voice-file").files[0]) || (kind === "url" && !$("voice-url").value.trim())) return;
+  $("error").hidden = true;
   try {
-    await change({ voice: { kind: "file", upload: await upload($("voice-file"), "sound file") } });
-  } catch (error) { fail(error); }
-});
+    const voice = { kind };
+    if (kind === "file") voice.upload = await upload($("voice-file"), "sound file");
+    if (kind === "url") voice.url = $("voice-url").value.trim();
+    await call("PATCH", session, { voice });
+    for (const end of sending.filter(({ stream }) => !stream.getVideoTracks().length)) hangUp(end);
+    sending = sending.filter(({ stream }) => stream.getVideoTracks().length);
+    if (kind === "whip" && !sending.some(({ stream }) => stream.getAudioTracks().length)) await send(false, true);
+  } catch (error) { if (session) fail(error); }
+}
+for (const part of document.querySelectorAll("input[name=voice], #voice-file, #voice-url")) part.addEventListener("change", speak);
 $("sound").addEventListener("click", () => {
   const player = $("player");
   player.muted = !player.muted;

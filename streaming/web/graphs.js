@@ -41,7 +41,7 @@ function strip(canvas, states) {
 
 // Show one answer of the server: every [data-of] as text, every [data-graph] as a line, the face as a strip.
 export function show(state) {
-  const stats = state.stats || {}, rates = Object.values(state.encoder_kbps || {});
+  const stats = state.stats || {}, rates = Object.values(state.sent_kbps || {});
   const values = { ...stats, viewers: state.viewers, face: FACES[stats.face] || stats.face,
     kbps: rates.length ? Math.max(...rates) : null, lost: `${stats.skipped ?? 0} + ${stats.late ?? 0}` };
   for (const place of document.querySelectorAll("[data-of]")) {

@@ -180,6 +180,40 @@ def test_camera_and_microphone_go_through_and_back(profile: Path) -> None:
     asyncio.run(main())
 
 
+def test_another_voice_is_taken_while_it_runs_and_another_source_is_not(profile: Path) -> None:
+    async def main() -> None:
+        async with opened(profile, *FAKE_DEVICES) as (client, page, trouble):
+            await page.check("input[name=voice][value=none]")
+            await page.click("#start")
+            await pictures(page, 5)
+            assert await page.is_disabled("input[name=source][value=whip]")
+            assert "Press Stop" in await page.inner_text("#held")
+            session = client.server.sessions.all()[0]
+
+            async def when(kind: str, senders: int) -> None:
+                """Wait until the session has this voice and so many send to it."""
+                async with asyncio.timeout(30):
+                    while (session.config.voice.kind, len(session.publishers)) != (kind, senders):
+                        await page.wait_for_timeout(50)
+
+            await page.check("input[name=voice][value=whip]")
+            await when("whip", 1)
+            assert await page.evaluate(LOUDEST) > 0.02
+            await page.check("input[name=voice][value=url]")
+            await page.fill("#voice-url", "udp://127.0.0.1:9")
+            await page.keyboard.press("Tab")
+            await when("url", 0)
+            await page.check("input[name=voice][value=whip]")
+            await when("whip", 1)
+            await page.click("#stop")
+            await says(page, "#status", "not running")
+            assert await page.is_enabled("input[name=source][value=whip]")
+            assert not await page.is_visible("#held")
+            assert trouble == []
+
+    asyncio.run(main())
+
+
 def test_without_a_camera_the_page_says_so(profile: Path) -> None:
     async def main() -> None:
         async with opened(profile, "--use-fake-ui-for-media-stream") as (client, page, _):

@@ -27,6 +27,8 @@ SMALL = """() => [...document.querySelectorAll("button, select, label:has(> inpu
   .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 44).map((e) => e.id || e.textContent)"""
 UNNAMED = """() => [...document.querySelectorAll("button, input, select, canvas[role], progress")]
   .filter((e) => !(e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim())).map((e) => e.outerHTML)"""
+IN_SIGHT = """(id) => { const box = document.getElementById(id).getBoundingClientRect();
+  return box.top > -20 && box.top < innerHeight / 2 || box.bottom <= innerHeight && box.top >= 0; }"""
 OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
 
 
@@ -105,9 +107,12 @@ def test_on_a_phone_nothing_is_cut_off_and_everything_is_large_enough_for_a_fing
             await page.wait_for_selector("#error:visible")
             assert "consent is needed" in await page.inner_text("#error")
             assert await page.evaluate(OVERFLOW) <= 0
+            assert await page.evaluate(IN_SIGHT, "error")
             await page.check("input[name=source][value=presenter]")
+            assert not await page.is_visible("#error")
             await page.click("#start")
             await pictures(page, 5)
+            assert await page.evaluate(IN_SIGHT, "picture")
             assert await page.evaluate(OVERFLOW) <= 0
             assert await page.evaluate(SMALL) == []
             shown = await page.locator("#picture").bounding_box()
