@@ -37,6 +37,7 @@ from bench.live_links import narrow, sharp
 from bench.live_long import long
 from bench.live_loss import loss
 from bench.live_page import page, pictures_of_the_page
+from bench.live_report import page_of
 from bench.live_sessions import BY_WHIP, PROFILE, devices, publish, session_of, write_wav
 from bench.machine import header, read_json, write_json
 from bench.marking import LOOK_AHEAD_MS, MarkingEngine
@@ -52,7 +53,7 @@ OUT: Final = Path(__file__).with_name("results") / "live.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and write the figures as JSON; gives the exit status."""
+    """Measure, write the figures as JSON and a page for people beside it; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench live", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(USUAL), help="which runs")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a run")
@@ -75,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(f"{name}: {figures}\n")
         sys.stdout.flush()
         write_json(options.out, {**head, "runs": runs})
+        options.out.with_suffix(".md").write_text(page_of(runs), encoding="utf-8")
     sys.stdout.write(f"wrote {options.out}\n")
     return 0
 
