@@ -15,7 +15,7 @@ from engine.generators.protocol import Region
 from engine.media import VideoFrame, blend_rgb
 from engine.tracking.alignment import transform_points, warp
 from kernels.native.pixels import fits
-from kernels.separable import along, blur_matrix, blurred, enlarged
+from kernels.separable import along, blur_matrix, blurred, enlarged, gaussian
 
 _SCALE: Final = 4
 """The mask is drawn at a quarter of the crop's size: it is soft."""
@@ -37,6 +37,8 @@ _SPREAD_PX: Final = 9.0
 """... and spread with a kernel of this standard deviation there."""
 _COLOUR_LIMIT: Final = 0.12
 """Largest colour correction, in units of -1...1."""
+_FINE_PX: Final = 1.4
+"""Standard deviation of the blur that takes away what sharpening adds to, crop px."""
 _FOLLOWED: Final = 0.15
 """Share of a new frame in the running change of colour."""
 _SUDDEN: Final = 0.06
@@ -217,7 +219,9 @@ def sharpen(picture: Tensor, share: float) -> Tensor:
     """Add a share of what a small blur takes away: picture [1,3,h,w]."""
     if abs(share) < 1e-3:
         return picture
-    return picture + share * (picture - blurred(picture, 1.4))
+    if (loops := fits(picture)) is not None:
+        return loops.sharpened(picture, gaussian(_FINE_PX), share)
+    return picture + share * (picture - blurred(picture, _FINE_PX))
 
 
 def patch_to_region(observation: Observation, region: Region, top: int, left: int) -> NDArray[np.float64]:

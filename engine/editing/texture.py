@@ -71,15 +71,16 @@ def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.floa
             f"[1,3,{region.height},{region.width}] and twice [68,2]"
         )
     eye = max(float(np.hypot(*(points[45] - points[36]))), 1.0)
-    ys = (torch.arange(region.height // _GRID_PX) + 0.5) * _GRID_PX
-    xs = (torch.arange(region.width // _GRID_PX) + 0.5) * _GRID_PX
     places = torch.from_numpy((target - (region.left, region.top)).astype(np.float32))
     moves = torch.from_numpy((points - target).astype(np.float32))
+    size, still = (region.height // _GRID_PX, region.width // _GRID_PX), (_FAR * eye) ** -3
+    if (loops := fits(source)) is not None:
+        shift = loops.scattered(places, moves, _NEAR * eye, still, _GRID_PX, size)
+        return loops.displaced(source, shift, _GRID_PX)
+    ys, xs = ((torch.arange(count) + 0.5) * _GRID_PX for count in size)
     down = (ys[:, None, None] - places[:, 1]).square() + (_NEAR * eye) ** 2
     pull = (down + (xs[None, :, None] - places[:, 0]).square()).rsqrt() ** 3
-    shift = (pull @ moves) / (pull.sum(-1, keepdim=True) + (_FAR * eye) ** -3)
-    if (loops := fits(source)) is not None:
-        return loops.displaced(source, shift.permute(2, 0, 1), _GRID_PX)
+    shift = (pull @ moves) / (pull.sum(-1, keepdim=True) + still)
     full = enlarged(shift.permute(2, 0, 1)[None], (region.height, region.width))[0]
     across = (torch.arange(region.width) + 0.5 + full[0]) * (2 / region.width) - 1
     along = (torch.arange(region.height) + 0.5)[:, None] + full[1]

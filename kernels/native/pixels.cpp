@@ -104,19 +104,61 @@ inline int coarse_place(int index, int step, int size, float* share) {
     return before;
 }
 
+// Means of blocks of `side` pixels, a constant where that is not 0: the inner loops are then written out.
+template <int side>
+void shrink_by(const float* plane, int height, int width, float* small, int given = side) {
+    const int step = side ? side : given, columns = width / step;
+    const float share = 1.0f / (step * step);
+    for (int row = 0; row < height / step; ++row) {
+        float* target = small + static_cast<int64_t>(row) * columns;
+        for (int column = 0; column < columns; ++column) target[column] = 0;
+        for (int line = 0; line < step; ++line) {
+            const float* source = plane + (static_cast<int64_t>(row) * step + line) * width;
+            for (int column = 0; column < columns; ++column) {
+                float sum = 0;
+                for (int pixel = 0; pixel < step; ++pixel) sum += source[column * step + pixel];
+                target[column] += sum;
+            }
+        }
+        for (int column = 0; column < columns; ++column) target[column] *= share;
+    }
+}
+
+template <int side>
+void add_enlarged_by(const float* plane, int height, int width, const float* small, float factor, float* line,
+                     float* out, int given = side) {
+    const int step = side ? side : given, rows = height / step, columns = width / step, half = step / 2;
+    for (int y = 0; y < height; ++y) {
+        float lower = 0;
+        const int top = coarse_place(y, step, rows, &lower);
+        const float* a = small + static_cast<int64_t>(top) * columns;
+        const float* b = top + 1 < rows ? a + columns : a;
+        for (int column = 0; column < columns; ++column)
+            line[column] = factor * (a[column] + lower * (b[column] - a[column]));
+        const float* source = plane + static_cast<int64_t>(y) * width;
+        float* target = out + static_cast<int64_t>(y) * width;
+        for (int x = 0; x < half; ++x) target[x] = source[x] + line[0];
+        for (int column = 0; column + 1 < columns; ++column) {
+            const float begin = line[column], rise = (line[column + 1] - begin) / step;
+            const int64_t place = static_cast<int64_t>(column) * step + half;
+            for (int x = 0; x < step; ++x) target[place + x] = source[place + x] + begin + (x + 0.5f) * rise;
+        }
+        for (int x = width - half; x < width; ++x) target[x] = source[x] + line[columns - 1];
+    }
+}
+
 }  // namespace
 
 extern "C" {
 
-void side_by_side(const float* planes, int64_t plane, int64_t row, int channels, int height, int width, four* pixels) {
+void side_by_side(const float* __restrict planes, int64_t plane, int64_t row, int channels, int height, int width,
+                  four* __restrict pixels) {
     for (int y = 0; y < height; ++y) {
         const float* line = planes + y * row;
+        const float *second = line + (channels > 1 ? plane : 0), *third = line + (channels > 2 ? 2 * plane : 0);
+        const float* fourth = line + (channels > 3 ? 3 * plane : 0);
         four* target = pixels + static_cast<int64_t>(y) * width;
-        for (int x = 0; x < width; ++x) {
-            four pixel = {0, 0, 0, 0};
-            for (int channel = 0; channel < channels; ++channel) pixel[channel] = line[channel * plane + x];
-            target[x] = pixel;
-        }
+        for (int x = 0; x < width; ++x) target[x] = four{line[x], second[x], third[x], fourth[x]};
     }
 }
 
@@ -151,28 +193,30 @@ void resample(const four* pixels, int height, int width, const double* matrix, i
 }
 
 void displace(const four* pixels, int height, int width, const float* shift, int rows, int columns, int step,
-              int channels, float* planes) {
+              int channels, float* line, float* planes) {
     const int64_t plane = static_cast<int64_t>(height) * width, coarse = static_cast<int64_t>(rows) * columns;
     float places[2][chunk];
     four sums[chunk];
     for (int y = 0; y < height; ++y) {
         float lower = 0;
         const int top = coarse_place(y, step, rows, &lower), below = top + 1 < rows ? columns : 0;
+        for (int axis = 0; axis < 2; ++axis) {
+            const float* known = shift + axis * coarse + static_cast<int64_t>(top) * columns;
+            float* between = line + axis * (columns + 1);
+            for (int column = 0; column < columns; ++column)
+                between[column] = known[column] + lower * (known[below + column] - known[column]);
+            between[columns] = between[columns - 1];
+        }
         for (int begin = 0; begin < width; begin += chunk) {
             const int count = begin + chunk < width ? chunk : width - begin;
-            for (int axis = 0; axis < 2; ++axis) {
-                const float* line = shift + axis * coarse + static_cast<int64_t>(top) * columns;
-                for (int index = 0; index < count; ++index) {
-                    float share = 0;
-                    const int left = coarse_place(begin + index, step, columns, &share);
-                    const int next = left + 1 < columns ? left + 1 : left;
-                    const float above = line[left] + share * (line[next] - line[left]);
-                    const float under = line[below + left] + share * (line[below + next] - line[below + left]);
-                    const float moved = above + lower * (under - above);
-                    places[axis][index] = moved + (axis ? y : begin + index);
-                }
+            for (int index = 0; index < count; ++index) {
+                float share = 0;
+                const int left = coarse_place(begin + index, step, columns, &share);
+                const float *across = line + left, *down = across + columns + 1;
+                places[0][index] = across[0] + share * (across[1] - across[0]) + (begin + index);
+                places[1][index] = down[0] + share * (down[1] - down[0]) + y;
+                sums[index] = four{0, 0, 0, 0};
             }
-            for (int index = 0; index < count; ++index) sums[index] = four{0, 0, 0, 0};
             bicubic(pixels, height, width, places[0], places[1], count, sums);
             put(sums, count, channels, 1.0f, planes + static_cast<int64_t>(y) * width + begin, plane);
         }
@@ -180,43 +224,69 @@ void displace(const four* pixels, int height, int width, const float* shift, int
 }
 
 void shrink(const float* plane, int height, int width, int step, float* small) {
-    const int columns = width / step;
-    const float share = 1.0f / (step * step);
-    for (int row = 0; row < height / step; ++row) {
-        float* target = small + static_cast<int64_t>(row) * columns;
-        for (int column = 0; column < columns; ++column) target[column] = 0;
-        for (int line = 0; line < step; ++line) {
-            const float* source = plane + (static_cast<int64_t>(row) * step + line) * width;
-            for (int column = 0; column < columns; ++column) {
-                float sum = 0;
-                for (int pixel = 0; pixel < step; ++pixel) sum += source[column * step + pixel];
-                target[column] += sum;
-            }
-        }
-        for (int column = 0; column < columns; ++column) target[column] *= share;
-    }
+    if (step == 4)
+        shrink_by<4>(plane, height, width, small);
+    else if (step == 8)
+        shrink_by<8>(plane, height, width, small);
+    else
+        shrink_by<0>(plane, height, width, small, step);
 }
 
 void add_enlarged(const float* plane, int height, int width, const float* small, int step, float factor, float* line,
                   float* out) {
-    const int rows = height / step, columns = width / step;
+    if (step == 4)
+        add_enlarged_by<4>(plane, height, width, small, factor, line, out);
+    else if (step == 8)
+        add_enlarged_by<8>(plane, height, width, small, factor, line, out);
+    else
+        add_enlarged_by<0>(plane, height, width, small, factor, line, out, step);
+}
+
+void sharpen(const float* __restrict plane, int height, int width, const float* __restrict weights, int reach,
+             float share, float* __restrict line, float* __restrict out) {
     for (int y = 0; y < height; ++y) {
-        float lower = 0;
-        const int top = coarse_place(y, step, rows, &lower);
-        const float* a = small + static_cast<int64_t>(top) * columns;
-        const float* b = top + 1 < rows ? a + columns : a;
-        for (int column = 0; column < columns; ++column)
-            line[column] = factor * (a[column] + lower * (b[column] - a[column]));
         const float* source = plane + static_cast<int64_t>(y) * width;
-        float* target = out + static_cast<int64_t>(y) * width;
-        const int half = step / 2, last = width - half;
-        for (int x = 0; x < half; ++x) target[x] = source[x] + line[0];
-        for (int column = 0; column + 1 < columns; ++column) {
-            const float begin = line[column], rise = (line[column + 1] - begin) / step;
-            const int64_t place = static_cast<int64_t>(column) * step + half;
-            for (int x = 0; x < step; ++x) target[place + x] = source[place + x] + begin + (x + 0.5f) * rise;
+        float* middle = line + reach;
+        for (int x = 0; x < width; ++x) middle[x] = weights[reach] * source[x];
+        for (int away = 1; away <= reach; ++away) {
+            const float* above = plane + static_cast<int64_t>(within(y - away, height)) * width;
+            const float* below = plane + static_cast<int64_t>(within(y + away, height)) * width;
+            const float weight = weights[reach + away];
+            for (int x = 0; x < width; ++x) middle[x] += weight * (above[x] + below[x]);
         }
-        for (int x = last; x < width; ++x) target[x] = source[x] + line[columns - 1];
+        for (int away = 1; away <= reach; ++away) {
+            middle[-away] = middle[0];
+            middle[width - 1 + away] = middle[width - 1];
+        }
+        float* target = out + static_cast<int64_t>(y) * width;
+        for (int x = 0; x < width; ++x) target[x] = (1 + share) * source[x] - share * weights[reach] * middle[x];
+        for (int away = 1; away <= reach; ++away) {
+            const float weight = share * weights[reach + away];
+            for (int x = 0; x < width; ++x) target[x] -= weight * (middle[x - away] + middle[x + away]);
+        }
+    }
+}
+
+void scatter(const float* places, const float* values, int count, float near_squared, float still, int step, int rows,
+             int columns, float* out) {
+    const int64_t plane = static_cast<int64_t>(rows) * columns;
+    for (int row = 0; row < rows; ++row) {
+        for (int column = 0; column < columns; ++column) {
+            const float x = (column + 0.5f) * step, y = (row + 0.5f) * step;
+            float total = 0, right = 0, down = 0;
+#pragma omp simd reduction(+ : total, right, down)
+            for (int index = 0; index < count; ++index) {
+                const float across = x - places[index], along = y - places[count + index];
+                const float nearness = 1 / std::sqrt(across * across + along * along + near_squared);
+                const float pull = nearness * nearness * nearness;
+                total += pull;
+                right += pull * values[index];
+                down += pull * values[count + index];
+            }
+            const int64_t place = static_cast<int64_t>(row) * columns + column;
+            out[place] = right / (total + still);
+            out[plane + place] = down / (total + still);
+        }
     }
 }
 

@@ -30,7 +30,8 @@ from kernels.errors import BackendUnavailable
 
 _SOURCE: Final = Path(__file__).with_name("pixels.cpp")
 _FLAGS: Final = (
-    "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC",
+    "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared",
+    "-fPIC",
 )  # fmt: skip
 _MOST_CHANNELS: Final = 4
 _LONGEST_S: Final = 120
@@ -77,11 +78,11 @@ class Pixels:
             shift: [2,H/step,W/step] float32, px to the right and down; enlarged bilinearly.
             step: how much smaller that map is.
         """
-        found = torch.empty(picture.shape)
+        found, line = torch.empty(picture.shape), torch.empty(2, shift.shape[2] + 1)
         coarse, pixels = shift.contiguous(), self._side_by_side(picture)
         self.library.displace(
-            _at(pixels), *picture.shape[2:], _at(coarse), *coarse.shape[1:], step,
-            picture.shape[1], _at(found),
+            _at(pixels), *picture.shape[2:], _at(coarse), *coarse.shape[1:], step, picture.shape[1], _at(line),
+            _at(found),
         )  # fmt: skip
         return found
 
@@ -101,6 +102,47 @@ class Pixels:
             self.library.add_enlarged(
                 _at(plane), *plane.shape, _at(coarse), step, ctypes.c_float(factor), _at(line), _at(target)
             )
+        return found
+
+    def sharpened(self, picture: Tensor, weights: Tensor, share: float) -> Tensor:
+        """A picture plus a share of what a blur takes away, the border's pixels repeated outside.
+
+        Args:
+            picture: [B,C,H,W] float32.
+            weights: [2 r + 1] float32 of the blur along each axis, the same both ways; H and W at least 2.
+            share: of the difference that is added.
+        """
+        picture, weights = picture.contiguous(), weights.contiguous()
+        reach = len(weights) // 2
+        found, line = torch.empty(picture.shape), torch.empty(picture.shape[3] + 2 * reach)
+        for plane, target in zip(picture.flatten(0, 1), found.flatten(0, 1), strict=True):
+            self.library.sharpen(
+                _at(plane), *plane.shape, _at(weights), reach, ctypes.c_float(share), _at(line), _at(target)
+            )
+        return found
+
+    def scattered(
+        self, places: Tensor, values: Tensor, near: float, still: float, step: int, size: tuple[int, int]
+    ) -> Tensor:
+        """Values known at some places, everywhere: inverse cubic distance weighting (Shepard 1968), to zero far away.
+
+        Args:
+            places: [N,2] float32, px to the right and down.
+            values: [N,2] float32.
+            near: distance in px below which a place's weight hardly grows.
+            still: weight of zero.
+            step: px between the places asked for; the first lies half a step inside.
+            size: rows and columns of these.
+
+        Returns:
+            [2,*size].
+        """
+        found, columns = torch.empty(2, *size), places.T.contiguous()
+        known = values.T.contiguous()
+        self.library.scatter(
+            _at(columns), _at(known), len(places), ctypes.c_float(near * near), ctypes.c_float(still), step, *size,
+            _at(found),
+        )  # fmt: skip
         return found
 
     def edge_strength(
@@ -125,7 +167,7 @@ class Pixels:
         return max(0.0, squares / count - (total / count) ** 2), strength, whole
 
     def _side_by_side(self, picture: Tensor) -> Tensor:
-        """[H,W,4]: the channels of a pixel next to each other, zeros behind the last."""
+        """[H,W,4]: the channels of a pixel next to each other, where there are fewer the first again."""
         if picture.stride(3) != 1:
             picture = picture.contiguous()
         _, channels, height, width = picture.shape

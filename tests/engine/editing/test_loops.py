@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.editing.compositing import Patch, colour_change, lower_face_mask, recoloured, to_frame
+from engine.editing.compositing import Patch, colour_change, lower_face_mask, recoloured, sharpen, to_frame
 from engine.editing.detail import compare_detail, fineness
 from engine.editing.grain import temporal_noise
 from engine.editing.observation import region_picture
@@ -49,6 +49,7 @@ FORMS: dict[str, Callable[[], Tensor]] = {
     "outlines of an odd size": lambda: off_outlines(picture(0)[:, :, :100, :101], picture(1)[:, :, :100, :101]),
     "texture of a shot": textured,
     "change of colour": lambda: colour_change(picture(0), picture(1), picture(2, 1).sigmoid()),
+    "sharpened": lambda: sharpen(picture(), 1.3),
     "recoloured": lambda: recoloured(picture(0), picture(1)[:, :, ::8, ::8]),
     "crop of a frame": lambda: crop_from_rgb(frame(), np.array([[1.7, 0.1, 40], [-0.1, 1.7, 60], [0, 0, 1.0]]), 192),
 }

@@ -12,7 +12,7 @@ from torch.nn import functional
 from kernels.errors import BackendUnavailable
 from kernels.native import pixels as module
 from kernels.native.pixels import Pixels, fits, library_path, load, using
-from kernels.separable import along, blur_matrix, enlarged, fine_part
+from kernels.separable import along, blur_matrix, blurred, enlarged, fine_part, gaussian
 
 pytestmark = pytest.mark.unit
 
@@ -92,6 +92,27 @@ def test_shrinking_and_enlarging_are_the_library_s(loops: Pixels, step: int) -> 
     torch.testing.assert_close(small, functional.avg_pool2d(source, step))
     expected = source - 0.5 * enlarged(small, (40, 56))
     torch.testing.assert_close(loops.with_enlarged(source, small, step, -0.5), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.4, 4.0])
+def test_sharpening_adds_what_a_blur_takes_away(loops: Pixels, sigma: float) -> None:
+    source = torch.randn(1, 3, 40, 9, generator=torch.Generator().manual_seed(0))
+    expected = source + 0.7 * (source - blurred(source, sigma))
+    torch.testing.assert_close(loops.sharpened(source, gaussian(sigma), 0.7), expected, atol=1e-5, rtol=0)
+
+
+def test_scattered_values_hold_at_their_places_and_fade_far_away(loops: Pixels) -> None:
+    places = torch.tensor([[12.0, 20.0], [60.0, 44.0], [12.0, 68.0]])
+    values = torch.tensor([[3.0, -1.0], [-2.0, 5.0], [0.5, 0.25]])
+    found = loops.scattered(places, values, 0.5, 1e-6, 8, (10, 200))
+    for place, value in zip(places, values, strict=True):
+        row, column = int(place[1] // 8), int(place[0] // 8)
+        torch.testing.assert_close(found[:, row, column], value, atol=0.05, rtol=0)
+    assert float(found[:, :, -1].abs().max()) < 0.01
+    y, x = torch.meshgrid((torch.arange(10) + 0.5) * 8, (torch.arange(200) + 0.5) * 8, indexing="ij")
+    pull = ((x[..., None] - places[:, 0]) ** 2 + (y[..., None] - places[:, 1]) ** 2 + 0.25) ** -1.5
+    expected = (pull @ values) / (pull.sum(-1, keepdim=True) + 1e-6)
+    torch.testing.assert_close(found, expected.permute(2, 0, 1), atol=1e-4, rtol=1e-3)
 
 
 def test_the_finest_band_is_the_same_with_and_without_the_loops(loops: Pixels) -> None:
