@@ -5,6 +5,7 @@ receiver are one process: memory that grows may be any one's.
 """
 
 import asyncio
+import gc
 from typing import Any, Final
 
 import numpy as np
@@ -56,10 +57,12 @@ async def long(seconds: float) -> dict[str, Any]:
         stats = session.as_dict()["stats"]
         await peer.close()
     offsets = [w["av_offset_ms"] for w in windows if w["av_offset_ms"] is not None]
-    halves = {
+    parts = {
         "from_minute_2": [w for w in windows if w["minute"] >= _SETTLED_MIN],
         "second_half": windows[len(windows) // 2 :],
+        "last_quarter": windows[3 * len(windows) // 4 :],
     }
+    minutes = {name: [w["minute"] for w in part] for name, part in parts.items()}
     return {
         "ppm": {"camera": PPM, "microphone": -PPM},
         "av_offset_start_ms": windows[0]["av_offset_ms"],
@@ -68,8 +71,10 @@ async def long(seconds: float) -> dict[str, Any]:
         "av_offset_most_ms": max(offsets),
         "memory_mb": {"first": windows[0]["memory_mb"], "last": windows[-1]["memory_mb"]},
         "memory_mb_per_minute": {
-            name: slope_per_minute([w["minute"] for w in part], [w["memory_mb"] for w in part])
-            for name, part in halves.items()
+            name: slope_per_minute(minutes[name], [w["memory_mb"] for w in part]) for name, part in parts.items()
+        },
+        "objects_per_minute": {
+            name: slope_per_minute(minutes[name], [w["objects"] for w in part]) for name, part in parts.items()
         },
         "first_frames_apart_ms": round((got.clocks["video"] - got.clocks["audio"]) * 1000, 1),
         "delay_ms": stats["delay_ms"],
@@ -82,13 +87,17 @@ async def long(seconds: float) -> dict[str, Any]:
 
 
 def figures_of(got: Received, minute: float, seconds: float) -> dict[str, Any]:
-    """Figures of what came in the last seconds, which is forgotten then."""
+    """Figures of what came in the last seconds, which is forgotten then.
+
+    Memory grows in steps where the heap is cut up, and without end where something is kept: the objects tell which.
+    """
     figures = {
         "minute": round(minute, 2),
         "av_offset_ms": offset_of(got, 0, len(got.pictures)),
         "pictures_per_second": round(len(got.pictures) / seconds, 2),
         "sound_gaps": sound_gaps(got),
         "memory_mb": round(resident_bytes() / 2**20, 1),
+        "objects": len(gc.get_objects()),
     }
     got.pictures.clear()
     got.sounds.clear()

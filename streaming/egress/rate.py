@@ -40,12 +40,17 @@ class SentRate:
         """So many bytes were sent."""
         self._sent.append((now, 8 * size))
         self._bits += 8 * size
+        self._forget(now)
 
     def per_second(self, now: int) -> float:
         """Bits a second."""
+        self._forget(now)
+        return float(self._bits)
+
+    def _forget(self, now: int) -> None:
+        """Let go what is older; nobody may ever ask, where there are only recordings."""
         while self._sent and self._sent[0][0] <= now - _WINDOW_NS:
             self._bits -= self._sent.popleft()[1]
-        return float(self._bits)
 
 
 class Queue:

@@ -160,6 +160,13 @@ def test_what_was_sent_in_the_last_second() -> None:
     assert sent.per_second(10 * NS) == 0
 
 
+def test_what_was_sent_is_forgotten_although_nobody_asks() -> None:
+    sent = SentRate()
+    for index in range(1000):
+        sent.add(index * 40 * MS, 1000)
+    assert len(sent._sent) == 25
+
+
 def kbps(packets: list[Encoded]) -> float:
     """Of packets at 25 a second."""
     return sum(len(p.data) for p in packets) * 8 / len(packets) * 25 / 1000
