@@ -247,7 +247,7 @@ class Dubber:
     def backend(self) -> Mapping[str, Any]:
         """What renders the region, why, and what else was tried: plain JSON values.
 
-        Where an effort needed them, "mouth measurement" and "W+ step" hold the same of these.
+        "picture loops", and where an effort needed them "mouth measurement" and "W+ step", hold the same of these.
         """
         return self._backends.as_dict()
 

@@ -1,5 +1,6 @@
 """A session: order, waiting for speech, passing through, fading in; with the real parts in the slow test."""
 
+import ctypes
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -16,6 +17,7 @@ from engine.dubber import SPEECH_RATE, Dubber, DubConfig, EditedFrame, ReadySpea
 from engine.editing.compositing import Patch
 from engine.editing.editor import Edit, EditState
 from engine.editing.profile import SpeakerProfile
+from engine.editing.stepping import FastForms
 from engine.errors import BadInputError, ShapeError
 from engine.generators.library import Parts, generator_path, save_generator
 from engine.generators.stats import WStatistics
@@ -23,6 +25,7 @@ from engine.media import AudioChunk, VideoFrame
 from engine.speech.track import SpeechFrame
 from engine.tracking.pose import HeadPose
 from engine.tracking.tracker import Reason, TrackedFace, TrackResult
+from kernels.native.pixels import Pixels, fits
 from tests.engine.generators.made_stylegan2 import SMALL, randomised
 
 RATE = 25
@@ -141,9 +144,8 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
 class NoBackends:
     """Notes which efforts were prepared for."""
 
-    fast = None
-
     def __init__(self) -> None:
+        self.fast = FastForms()
         self.efforts: list[int] = []
 
     def prepare(self, effort: int) -> None:
@@ -402,6 +404,32 @@ def test_effort_may_change_between_pictures(session: Session) -> None:
         dubber.effort = 65
     dubber.push_video(frame(1))
     assert [item.effort for item in (*first, *dubber.ready())] == [1, 0]
+
+
+@pytest.mark.unit
+def test_the_loops_that_were_chosen_are_used_in_every_part_of_a_session_and_not_beyond(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, used = Pixels(ctypes.CDLL(None), Path("none")), []
+    parts: tuple[tuple[type, str], ...] = (
+        (ScriptedTracker, "track"), (RecordingEditor, "predict"), (RecordingEditor, "composite"),
+    )  # fmt: skip
+
+    def noting(part: str, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            used.append((part, fits()))
+            return whole(*given)
+
+        return run
+
+    for holder, name in parts:
+        monkeypatch.setattr(holder, name, noting(name, getattr(holder, name)))
+    dubber, _ = session([("ok", True, 0.0)])
+    dubber._backends.fast.loops = chosen
+    dubber.end_audio()
+    dubber.push_video(frame(0))
+    assert len(dubber.ready()) == 1
+    assert used == [("track", chosen), ("predict", chosen), ("composite", chosen)] and fits() is None
 
 
 @pytest.mark.unit
