@@ -75,7 +75,8 @@ def train_speech(
     """Trains on a corpus (resuming a run that was interrupted), writes the weights and the held-out figures.
 
     `out` is the weight file, by default `run`/speech.safetensors; `steps` overrides the configuration. `filmed` is a
-    folder of filmed speakers (`film_clips.read_films`) to train on as well; their landmarks are kept in `run`/films.
+    folder of filmed speakers (`film_clips.read_films`) to train on as well, but for those that the configuration holds
+    out; their landmarks are kept in `run`/films.
     """
     config = read_config(config_file)
     if steps is not None:
@@ -91,6 +92,7 @@ def train_speech(
     if filmed is not None:
         usual = usual_opening(np.concatenate([item.controls for item in chosen]), basis)
         clips = load_clips(filmed, run / "films", create_tracker(), basis, usual, progress)
+        clips = [clip for clip in clips if clip.speaker not in config.held_out]
         films, film_pairs = build_filmed(clips, encoder, run / "pool", config, progress)
         paired = Pool.joined([each for each in (paired, film_pairs) if each is not None]) if config.pairs else None
         voices += sorted({clip.speaker for clip in clips})

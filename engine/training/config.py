@@ -119,7 +119,7 @@ def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
 
 
 def read_config(path: Path | None) -> TrainConfig:
-    """The configuration of a TOML file, or the defaults: those of the shipped weights, but that runs are averaged now."""
+    """The configuration of a TOML file, or the defaults: those of the shipped weights, but runs are averaged now."""
     if path is None:
         return TrainConfig()
     try:

@@ -128,14 +128,14 @@ def test_speech_is_trained_written_measured_and_taken_up_again(corpus: Path) -> 
 
 
 def test_films_are_trained_on_as_well(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two speakers of a made-up tree: landmarks are kept in the run, segments and pairs are made, figures come back."""
+    """Three speakers of a made-up tree, one held out: segments and pairs are made, and figures come back."""
     monkeypatch.setattr(commands, "create_tracker", Idle)
     run, config, tree = corpus.parent / "run", corpus.parent / "settings.toml", corpus.parent / "mead"
-    config.write_text("filmed_segments = 4\nfilmed_pairs = 2\n" + SETTINGS)
+    config.write_text("filmed_segments = 4\nfilmed_pairs = 2\n" + SETTINGS.replace('["c"]', '["c", "M005"]'))
     rest = commands.read_basis(corpus)
     controls = np.zeros((75, len(CONTROLS)), np.float32)
     controls[:, 0] = 0.2 + 0.2 * np.sin(np.arange(75))
-    for speaker in ("M003", "W009"):
+    for speaker in ("M003", "M005", "W009"):
         for emotion, level in (("neutral", 1), ("angry", 3)):
             filmed(tree, speaker, emotion, level, "001", rest.rest + rest.move(controls))
     (corpus.parent / "films").rename(run.parent / "kept")
