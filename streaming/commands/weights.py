@@ -33,7 +33,9 @@ def add(commands: Subparsers) -> None:
     ):
         action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
         if name != "list":
-            action.add_argument("names", nargs="*", metavar="NAME", help="names as in `weights list` (default: needed)")
+            action.add_argument(
+                "names", nargs="*", metavar="NAME", help="as in `weights list` (default: what dubbing needs)"
+            )
         if name == "fetch":
             action.add_argument("--all", action="store_true", help="every known file, also those for evaluation")
         add_json(action)
@@ -44,7 +46,7 @@ def add(commands: Subparsers) -> None:
 def _add_import(actions: Subparsers) -> None:
     """Describe `weights import`."""
     text = "convert a StyleGAN2 generator of one's own for `enroll --generator`"
-    action = actions.add_parser("import", help=text, description=f"{text.capitalize()}. No code in the file is run.")
+    action = actions.add_parser("import", help=text, description=f"C{text[1:]}. No code in the file is run.")
     action.add_argument("file", type=Path, metavar="FILE",
         help=".pkl of stylegan2-ada-pytorch or stylegan3, .pt of rosinality, PTI or STIT, .safetensors of livedub",
     )  # fmt: skip

@@ -52,6 +52,7 @@ def test_place_turn_and_size_of_a_face_do_not_count(
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS)
 def test_the_eye_frame_has_the_eyes_half_a_unit_to_each_side(seed: int) -> None:
     for points in faces(seed, 4):
@@ -62,6 +63,7 @@ def test_the_eye_frame_has_the_eyes_half_a_unit_to_each_side(seed: int) -> None:
         np.testing.assert_allclose(np.stack([back.real, back.imag], 1), points, atol=1e-6)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, count=st.integers(12, 60))
 def test_correlation_is_that_of_numpy_on_the_frames_that_have_both(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
@@ -74,6 +76,7 @@ def test_correlation_is_that_of_numpy_on_the_frames_that_have_both(seed: int, co
     assert f.correlation(a, b) == pytest.approx(f.correlation(b, a))
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, gain=st.floats(0.01, 100), level=st.floats(-50, 50))
 def test_correlation_does_not_hang_on_units(seed: int, gain: float, level: float) -> None:
     a, b = np.random.default_rng(seed).normal(size=(2, 30))
@@ -152,6 +155,7 @@ def test_silence_is_what_a_slow_search_calls_silence(seed: int, rate: float) -> 
     assert f.silent_frames(seconds, speaking).tolist() == expected
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, rest=st.floats(0, 0.1), allowance=st.floats(0, 0.05))
 def test_the_share_that_is_open_falls_with_the_allowance_and_ignores_gaps(
     seed: int, rest: float, allowance: float
@@ -165,6 +169,7 @@ def test_the_share_that_is_open_falls_with_the_allowance_and_ignores_gaps(
     assert f.share_open(holes, rest, allowance) == plain
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, gain=st.floats(0.01, 100))
 def test_ratios_do_not_hang_on_units_and_are_turned_around_with_the_sides(seed: int, gain: float) -> None:
     rng = np.random.default_rng(seed)
@@ -175,6 +180,7 @@ def test_ratios_do_not_hang_on_units_and_are_turned_around_with_the_sides(seed: 
     assert f.ratio(gain * a, b) == pytest.approx(gain * plain)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS)
 def test_the_lip_error_is_the_mean_over_frames_and_points_that_are_known(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -187,6 +193,7 @@ def test_the_lip_error_is_the_mean_over_frames_and_points_that_are_known(seed: i
     assert f.lip_target_error(target, measured) == pytest.approx(slow)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS)
 def test_after_the_offset_is_taken_out_none_is_left(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -198,6 +205,7 @@ def test_after_the_offset_is_taken_out_none_is_left(seed: int) -> None:
     np.testing.assert_allclose(f.convention_offset(judged, tracked), -offset, atol=1e-12)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, gain=st.floats(0.01, 100))
 def test_identity_is_a_distance_and_cosine_an_angle(seed: int, gain: float) -> None:
     rng = np.random.default_rng(seed)

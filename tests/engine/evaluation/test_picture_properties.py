@@ -104,6 +104,7 @@ def test_changed_pixels_are_those_of_a_search_pixel_by_pixel(
     assert found == (changed, int(outside.sum()))
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, shift=st.tuples(st.integers(0, 15), st.integers(0, 20)))
 def test_seam_and_sharpness_go_with_picture_and_mask(seed: int, shift: tuple[int, int]) -> None:
     small, (down, right) = plane(seed), shift
@@ -113,6 +114,7 @@ def test_seam_and_sharpness_go_with_picture_and_mask(seed: int, shift: tuple[int
         assert figure(large, soft_mask(), (10 + down, 12 + right)) == pytest.approx(plain, rel=1e-4)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, gain=st.floats(0.1, 4), level=st.floats(-30, 30))
 def test_brightness_does_not_count_and_contrast_does_as_it_should(seed: int, gain: float, level: float) -> None:
     """A seam is a gradient, so in proportion; sharpness is a variance, so by the square."""
@@ -123,6 +125,7 @@ def test_brightness_does_not_count_and_contrast_does_as_it_should(seed: int, gai
     assert p.laplacian_variance(other, soft_mask(), (8, 9)) == pytest.approx(gain**2 * sharp, rel=1e-2, abs=1e-3)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, axis=st.sampled_from([0, 1]))
 def test_a_mirrored_picture_has_the_same_seam_and_sharpness(seed: int, axis: int) -> None:
     source, mask = plane(seed), soft_mask()
@@ -135,6 +138,7 @@ def test_a_mirrored_picture_has_the_same_seam_and_sharpness(seed: int, axis: int
         assert other == pytest.approx(plain, rel=1e-4)
 
 
+@settings(deadline=None, max_examples=30)
 @given(seed=SEEDS)
 def test_sharpness_is_the_variance_of_a_slow_laplacian(seed: int) -> None:
     source, mask, (top, left) = plane(seed), soft_mask(), (6, 11)
