@@ -21,6 +21,7 @@ from engine.evaluation import describe_machine, versions
 from kernels.backends.aoti import compiler
 from kernels.backends.tensorrt import library
 from kernels.errors import BackendUnavailable
+from kernels.native.pixels import library_path
 from streaming.commands.common import Context, Subparsers, add_json
 from streaming.commands.weights import NEEDED, with_companions
 
@@ -87,15 +88,17 @@ def _backends() -> list[Finding]:
     half = "bfloat16" if has_bfloat16() else "float32: no bfloat16 here"
     pieces = ", ".join(f"{count} x {name}" for name, count in sorted(forms.items()))
     made = f"compiled in {packages_dir()}: {pieces}" if forms else "nothing compiled yet: `livedub compile` does it"
+    made += "; picture loops there" if library_path(packages_dir()).exists() else "; picture loops not compiled yet"
     try:
         aoti = Finding("backend aoti", True, False, f"{half}, compiler {compiler()}; {made}")
     except BackendUnavailable as error:
         aoti = Finding("backend aoti", bool(forms), False, f"{error}; {made}")
     gpu = torch.cuda.is_available()
     why = "a CUDA device answers" if gpu else "no CUDA device answers here"
-    auto = "takes the fastest of what is compiled whose results are right, by measuring when a dub begins"
+    auto = "of render, picture loops, measurement and W+ steps takes the fastest of what is compiled whose results are "
+    auto += "right, by measuring when a dub begins"
     return [
-        Finding("backend auto", True, False, f"{auto}: of render, measurement and W+ steps; `dub --report` says which"),
+        Finding("backend auto", True, False, f"{auto}; `dub --report` says which"),
         aoti,
         Finding("backend cudagraph", gpu, False, why),
         _tensorrt(gpu, why),

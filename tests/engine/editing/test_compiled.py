@@ -1,6 +1,7 @@
 """The choice of what renders a speaker's region: compiled once, equal to the reference, refused with reasons."""
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,13 +41,25 @@ from kernels.backends.choice import BackendName, Choice
 from kernels.backends.device import engine_of
 from kernels.errors import BackendUnavailable
 from kernels.flat import FlatGraph
-from kernels.native.pixels import Pixels
+from kernels.native.pixels import Pixels, load
 from kernels.step import STATE
 from tests.engine.editing.test_graphs import StillMesh
 
 pytestmark = pytest.mark.unit
 
 HAS_BUILDER = all(importlib.util.find_spec(name) is not None for name in ("onnxscript", "tensorrt_rtx_bindings"))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The loops over pixels, compiled once for all tests of this file."""
+    return load(tmp_path_factory.mktemp("native"), may_compile=True).path
+
+
+@pytest.fixture(autouse=True)
+def loops_there(tmp_path: Path, library: Path) -> None:
+    """Every test's folder of packages has them."""
+    shutil.copy(library, tmp_path)
 
 
 @pytest.fixture
@@ -290,7 +303,7 @@ def test_a_form_is_of_networks_region_and_threads_not_of_a_speaker(
 
 
 def test_loops_are_found_by_auto_once_they_were_asked_for(tmp_path: Path) -> None:
-    choice, found = choose_loops("auto", tmp_path)
+    choice, found = choose_loops("auto", tmp_path / "empty")
     assert choice.name == "eager" and found is None and "livedub compile" in choice.reason
     choice, made = choose_loops("aoti", tmp_path)
     assert choice.name == "aoti" and made is not None and choice.reason.startswith("asked for")
@@ -305,7 +318,6 @@ def test_loops_stay_away_where_eager_or_a_gpu_is_asked_for(tmp_path: Path) -> No
 
 
 def test_wrong_loops_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choose_loops("aoti", tmp_path)
     right = Pixels.resample
     monkeypatch.setattr(Pixels, "resample", lambda self, *given: right(self, *given) + 0.05)
     with pytest.raises(BackendError, match="picture loops: .*differs from eager"):

@@ -8,6 +8,7 @@ import pytest
 from engine import weights
 from engine.editing.compiled import packages_dir
 from engine.errors import WeightsError
+from kernels.native.pixels import library_path
 from streaming.commands.weights import NEEDED, with_companions
 from tests.engine.generators.checkpoint_files import nvidia_object, nvidia_state, write_nvidia_pickle
 from tests.engine.generators.made_stylegan2 import SMALL, randomised
@@ -157,11 +158,13 @@ def test_doctor_in_words_says_what_does_not_work_and_why() -> None:
 
 def test_doctor_says_what_is_compiled_and_that_tensorrt_is_untried() -> None:
     found = {each["name"]: each for each in livedub("doctor", "--json").values["findings"]}
-    assert "`livedub compile` does it" in found["backend aoti"]["detail"]
+    assert "`livedub compile` does it; picture loops not compiled yet" in found["backend aoti"]["detail"]
+    assert "picture loops" in found["backend auto"]["detail"]
     assert "TensorRT" in found["backend tensorrt"]["detail"]
     for number in range(2):
         packages_dir().mkdir(parents=True, exist_ok=True)
         (packages_dir() / f"{number}.form").write_text("region render")
     (packages_dir() / "2.form").write_text("W+ step")
+    library_path(packages_dir()).write_bytes(b"")
     found = {each["name"]: each for each in livedub("doctor", "--json").values["findings"]}
-    assert "1 x W+ step, 2 x region render" in found["backend aoti"]["detail"]
+    assert "1 x W+ step, 2 x region render; picture loops there" in found["backend aoti"]["detail"]
