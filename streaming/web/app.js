@@ -201,15 +201,22 @@ async function watch() {
   await $("player").play().catch(() => {});
 }
 
-function draw() {
+// The picture on the canvas: edited up to the slider, as filmed beyond it; gives where, or nothing before the first one.
+function paint() {
   const video = $("player"), canvas = $("picture"), width = video.videoWidth / 2, height = video.videoHeight;
-  if (width && session) {
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    const context = canvas.getContext("2d"), edge = Math.round((width * $("slider").value) / 100);
-    if (edge > 0) context.drawImage(video, 0, 0, edge, height, 0, 0, edge, height);
-    if (edge < width) context.drawImage(video, width + edge, 0, width - edge, height, edge, 0, width - edge, height);
-    if (edge > 0 && edge < width) { context.fillStyle = "#fff"; context.fillRect(edge - 1, 0, 2, height); }
-    if (measures && width >= 512) timecode.note(context);
+  if (!width || !session) return null;
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d"), edge = Math.round((width * $("slider").value) / 100);
+  if (edge > 0) context.drawImage(video, 0, 0, edge, height, 0, 0, edge, height);
+  if (edge < width) context.drawImage(video, width + edge, 0, width - edge, height, edge, 0, width - edge, height);
+  if (edge > 0 && edge < width) { context.fillStyle = "#fff"; context.fillRect(edge - 1, 0, 2, height); }
+  return context;
+}
+
+function draw() {
+  const video = $("player"), canvas = $("picture"), context = paint();
+  if (context) {
+    if (measures && canvas.width >= 512) timecode.note(context);
     $("hint").hidden = true;
     canvas.dataset.pictures = Number(canvas.dataset.pictures || 0) + 1;
   }
@@ -368,6 +375,7 @@ async function begin() {
 $("settings").addEventListener("submit", start);
 $("settings").addEventListener("change", choices);
 $("stop").addEventListener("click", stop);
+$("slider").addEventListener("input", paint);
 $("speaker").addEventListener("change", () => { if (session && !faces.isNew()) change({ speaker: $("speaker").value }); });
 $("save-face").addEventListener("click", () => faces.save($("speaker").value, authorised).catch(fail));
 $("effort").addEventListener("input", () => { $("effort-shown").textContent = $("effort").value; });

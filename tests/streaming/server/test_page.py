@@ -30,6 +30,9 @@ PIXEL = """([x, y]) => { const c = document.getElementById("picture");
   return [...c.getContext("2d").getImageData(Math.round(c.width * x), Math.round(c.height * y), 1, 1).data]; }"""
 
 
+MOVE_SLIDER = """(value) => { const slider = document.getElementById("slider");
+  slider.value = value;
+  slider.dispatchEvent(new Event("input")); }"""
 LOUDEST = """async () => { const context = new AudioContext(), analyser = context.createAnalyser();
   context.createMediaStreamSource(document.getElementById("player").srcObject).connect(analyser);
   const samples = new Float32Array(analyser.fftSize); let most = 0;
@@ -104,6 +107,13 @@ def test_presenter_by_keyboard_before_and_after_sound_and_the_end(profile: Path)
             await pictures(page, 10)
             left, right = await page.evaluate(PIXEL, [0.3, 0.5]), await page.evaluate(PIXEL, [0.7, 0.5])
             assert sum(abs(a - b) for a, b in zip(left, right, strict=True)) > 60
+            await page.evaluate("document.getElementById('player').pause()")
+            line = []
+            for value in (50, 100):
+                await page.evaluate(MOVE_SLIDER, value)
+                line.append(min(await page.evaluate(PIXEL, [0.5, 0.5])) == 255)
+            assert line == [True, False]
+            await page.evaluate("document.getElementById('player').play()")
             assert await page.evaluate(LOUDEST) > 0.02
             assert not await page.evaluate("document.getElementById('player').muted")
             await page.select_option("#emotion", "happy")
