@@ -209,7 +209,7 @@ def using(loops: Pixels | None) -> Iterator[None]:
 
 def library_path(folder: Path) -> Path:
     """Where the library of this source, this machine's instructions and these flags lies in a folder."""
-    parts = (_SOURCE.read_bytes(), processor(), _FLAGS)
+    parts = (_SOURCE.read_bytes() if _SOURCE.exists() else b"", processor(), _FLAGS)
     return folder / f"pixels-{hashlib.sha256(repr(parts).encode()).hexdigest()[:20]}.so"
 
 
@@ -224,6 +224,8 @@ def load(folder: Path, may_compile: bool) -> Pixels:
         BackendUnavailable: it is not there and may not or cannot be compiled, or it cannot be loaded.
     """
     path = library_path(folder)
+    if not _SOURCE.exists():
+        raise BackendUnavailable(f"{_SOURCE} is missing: install livedub again")
     if not path.exists():
         if not may_compile:
             raise BackendUnavailable("not compiled on this machine yet; `livedub compile` does it, once")

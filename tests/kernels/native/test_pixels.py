@@ -184,6 +184,13 @@ def test_a_compiler_that_fails_is_said_and_leaves_nothing(tmp_path: Path, monkey
     assert [each.suffix for each in (tmp_path / "made").iterdir()] == [".lock"]
 
 
+def test_a_source_that_was_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SOURCE", tmp_path / "nowhere.cpp")
+    with pytest.raises(BackendUnavailable, match="nowhere.cpp is missing: install"):
+        load(tmp_path, may_compile=True)
+    assert not library_path(tmp_path).exists()
+
+
 def test_a_library_that_is_damaged_is_said(loops: Pixels, tmp_path: Path) -> None:
     (tmp_path / loops.path.name).write_bytes(b"no library")
     with pytest.raises(BackendUnavailable, match="cannot be loaded.*remove it"):
