@@ -74,7 +74,7 @@ class Run:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write the figures as JSON; gives the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench dub", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of the clip")
     parser.add_argument("--efforts", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--backends", nargs="+", choices=_BACKENDS, default=list(_BACKENDS))

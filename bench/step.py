@@ -23,6 +23,7 @@ from bench.step_plot import bars
 from bench.step_works import BACKENDS, GENERATORS, Variant, arithmetic, gradient_cosine, make
 from engine.editing.compiled import packages_dir
 from engine.editing.perceptual import has_bfloat16
+from engine.errors import BadInputError
 from engine.evaluation import peak_memory_mb
 from kernels.memory import keep_large_blocks
 
@@ -39,7 +40,7 @@ _COPIED: Final = 1 << 26
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write; gives the exit status: 1 when something is slower than in the file compared with."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench step", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--generators", nargs="+", choices=GENERATORS, default=["default"])
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--efforts", nargs="+", type=int, choices=(0, 2), default=[0, 2])
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         variant = Variant(**json.loads(options.one))
         sys.stdout.write(json.dumps(measure(variant, options.rounds, packages_dir())) + "\n")
         return 0
+    before = _variants_of(options.compare) if options.compare else []
     chosen = variants(options.generators, options.backends, options.efforts, has_bfloat16())
     ceilings = {"before": measured_ceilings()}
     rows = [_in_a_process(variant, options.rounds) for variant in chosen]
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.with_suffix(".md").write_text(table(rows), encoding="utf-8")
     options.out.with_suffix(".svg").write_text(bars(rows), encoding="utf-8")
     sys.stdout.write(f"{table(rows)}\nspeedup {result['speedup']}; wrote {options.out}\n")
-    slower = regressions(rows, read_json(options.compare)["variants"]) if options.compare else []
+    slower = regressions(rows, before)
     for line in slower:
         sys.stdout.write(f"slower: {line}\n")
     return 1 if slower else 0
@@ -125,12 +127,26 @@ def times_of(
     return wall, cpu
 
 
+def _variants_of(path: Path) -> list[dict[str, Any]]:
+    """The variants of an older result, read before minutes are spent on new ones."""
+    found = read_json(path).get("variants")
+    if not isinstance(found, list):
+        raise BadInputError(f"{path} holds no variants; expected a result of `python -m bench step`")
+    return found
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Why a process failed: its last line, or how it ended if it said nothing."""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1][:300] if lines else f"ended with status {done.returncode} without a word: killed for memory?"
+
+
 def _in_a_process(variant: Variant, rounds: int) -> dict[str, Any]:
     begin = "import sys; from bench.step import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", begin, "--one", json.dumps(variant.as_dict()), "--rounds", str(rounds)]
     done = subprocess.run(command, cwd=OUT.parents[2], capture_output=True, text=True, check=False)
     if done.returncode:
-        return {**variant.as_dict(), "name": variant.name, "error": done.stderr.strip().splitlines()[-1][:300]}
+        return {**variant.as_dict(), "name": variant.name, "error": _last_words(done)}
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
 

@@ -90,10 +90,19 @@ class Grain:
         if deviation <= 0.0:
             return patch
         fresh = min(deviation, self.fresh or 0.0)
-        noise = _new_noise(patch) * np.float32(fresh)
+        noise = self._new(patch) * np.float32(fresh)
         if (lasting := math.sqrt(deviation**2 - fresh**2)) > 0.0:
             noise += self._lying(patch, lasting, observation, region)
         return replace(patch, rgb=np.clip(patch.rgb + noise[:, :, None], 0, 255))
+
+    def _new(self, patch: Patch) -> NDArray[np.float32]:
+        """White noise [h,w], fixed by the frame's own pixels and the patch's place.
+
+        The same frame gives the same noise, however the edit was rounded on its way.
+        """
+        pixels = patch.rgb if self.last is None else self.last[0]
+        seed = round(float(pixels.sum(dtype=np.float64)) * 1000) % (2**31)
+        return np.random.default_rng([seed, patch.top, patch.left]).standard_normal(patch.mask.shape, np.float32)
 
     def _lying(self, patch: Patch, deviation: float, observation: Observation, region: Region) -> NDArray[np.float32]:
         """The field brought to the frame, as sharp as white noise of that deviation: [h,w]."""
@@ -109,12 +118,6 @@ class Grain:
         sharp, strong = float(edges(found)[inside].std()), float(found[inside].std())
         scale = min(math.sqrt(LAPLACIAN_GAIN) / max(sharp, 1e-6), _STRONGEST / max(strong, 1e-6))
         return found * np.float32(deviation * scale)
-
-
-def _new_noise(patch: Patch) -> NDArray[np.float32]:
-    """White noise [h,w], fixed by the patch's place and pixels: the same frame gives the same noise."""
-    seed = int(abs(float(patch.rgb.sum(dtype=np.float64))) * 1000) % (2**31)
-    return np.random.default_rng([seed, patch.top, patch.left]).standard_normal(patch.mask.shape, np.float32)
 
 
 def _shared(

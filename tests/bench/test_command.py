@@ -32,7 +32,7 @@ def test_every_benchmark_tells_its_options_under_its_own_name(name: str, capsys:
     assert text.startswith("usage: ") and len(text.splitlines()) > 5
 
 
-@pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - {"step", "dub"}))
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_usage_begins_with_the_command_that_was_typed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([name, "--help"])

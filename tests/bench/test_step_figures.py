@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from bench import step as bench
 from bench.step_plot import bars
 from bench.step_works import Variant, Work
+from engine.errors import BadInputError
 
 pytestmark = pytest.mark.unit
 
@@ -130,3 +132,33 @@ def test_a_run_writes_json_table_and_plot_and_compares(
 def test_ceilings_are_rates() -> None:
     found = bench.best({"before": CEILINGS, "after": {**CEILINGS, "copy_gbs": 25.0}})
     assert found == {**CEILINGS, "copy_gbs": 25.0}
+
+
+def test_a_file_without_variants_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> dict[str, float]:
+        raise AssertionError("measured first")
+
+    monkeypatch.setattr(bench, "measured_ceilings", refuse)
+    other = tmp_path / "other.json"
+    other.write_text('{"figures": {}}')
+    with pytest.raises(BadInputError, match=r"other\.json holds no variants; expected a result of"):
+        bench.main(["--out", str(tmp_path / "new.json"), "--compare", str(other)])
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("", "ended with status -9 without a word"),
+        ("Traceback\nValueError: no", "ValueError: no"),
+        ("x" * 400, "x" * 300),
+    ],
+)
+def test_a_process_that_fails_tells_why(said: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is killed says nothing on the error stream."""
+    done = subprocess.CompletedProcess([], -9, "", said)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
+    variant = bench.variants(["default"], ["eager"], [0], False)[0]
+    row = bench._in_a_process(variant, 1)
+    assert row["error"].startswith(told) and row["name"] == variant.name

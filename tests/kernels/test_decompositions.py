@@ -175,12 +175,13 @@ def test_long_sums_over_pixels_go_along_rows_first(dims: list[int], keepdim: boo
 
 @pytest.mark.parametrize("name", ["short", "other axes", "a column", "another type"])
 def test_other_sums_stay_whole(name: str) -> None:
-    x, function = {
+    cases: dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]] = {
         "short": (random(1, 3, 64, 64), lambda each: each.sum((2, 3))),
         "other axes": (random(1, 3, 80, 60), lambda each: each.sum((1, 2))),
         "a column": (random(1, 1, 5000, 1), lambda each: each.sum((2, 3))),
         "another type": (random(1, 3, 80, 60), lambda each: each.sum((2, 3), dtype=torch.float64)),
-    }[name]
+    }
+    x, function = cases[name]
     graph = trace(function, (x,))
     assert graph.module.code.count("sum.dim_IntList") == 1
     torch.testing.assert_close(graph(x)[0], function(x))

@@ -114,6 +114,19 @@ def test_lasting_noise_goes_where_the_face_goes() -> None:
     assert not np.allclose(here, lying(0.4, x=24.5, y=16.0), atol=1.0)
 
 
+def test_new_noise_is_the_frames_whatever_rounding_did_to_the_edit() -> None:
+    bare = patch()
+    rounded = replace(bare, rgb=bare.rgb + np.float32(1e-4))
+    film = np.random.default_rng(5).uniform(0, 255, bare.mask.shape).astype(np.float32)
+    noises = []
+    for item, frame in ((bare, film), (rounded, film), (bare, film + 1)):
+        grain = Grain(fresh=9.0)
+        grain.follow(frame, item.top, item.left)
+        noises.append(grain.onto(item, 3.0, watched, REGION).rgb - item.rgb)
+    assert np.allclose(noises[0], noises[1], atol=1e-3)
+    assert not np.allclose(noises[0], noises[2], atol=1.0)
+
+
 def test_new_noise_differs_between_frames_and_is_the_same_for_the_same_frame() -> None:
     watched = moved(0.4, 0.0, 0.0)
     bare = patch()
