@@ -115,7 +115,7 @@ def test_lasting_noise_goes_where_the_face_goes() -> None:
 
 
 def test_new_noise_is_the_frames_whatever_rounding_did_to_the_edit() -> None:
-    bare, watched = patch(), moved(0.0, 0.0, 0.0)
+    bare, watched = patch(), moved(0.4, 0.0, 0.0)
     rounded = replace(bare, rgb=bare.rgb + np.float32(1e-4))
     film = np.random.default_rng(5).uniform(0, 255, bare.mask.shape).astype(np.float32)
     noises = []
