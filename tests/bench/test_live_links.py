@@ -9,6 +9,7 @@ from bench.live import NAMED, RUNS, USUAL
 from bench.live_links import Seen, between, of_rates
 from bench.relay import LossyRelay
 from streaming.virtual_time import run_virtual
+from tests.streaming.passing import passes
 
 pytestmark = pytest.mark.unit
 
@@ -48,7 +49,7 @@ def test_a_narrow_way_lets_packets_queue_in_order_and_loses_what_does_not_fit() 
         wire = joined(relay)
         relay.bits_per_second, relay.queue_s = 1e6, 0.1
         burst(relay, 20)
-        await asyncio.sleep(1)
+        await passes(1)
         assert wire.sent == [(10 * (i + 1), i) for i in range(11)]
         assert (relay.passed, relay.lost) == (11, 9)
 
@@ -65,7 +66,7 @@ def test_a_way_that_is_widened_sends_what_queued_before_what_comes_and_then_at_o
         burst(relay, 3, 2)
         relay.bits_per_second = None
         burst(relay, 1, 5)
-        await asyncio.sleep(1)
+        await passes(1)
         burst(relay, 1, 6)
         assert wire.sent[2:] == [(10, 2), (20, 3), (30, 4), (30, 5), (1000, 6)]
 
@@ -79,7 +80,7 @@ def test_what_is_left_in_a_queue_goes_nowhere_once_the_relay_is_closed() -> None
         relay.bits_per_second = 1e6
         burst(relay, 2)
         wire.closed = True
-        await asyncio.sleep(1)
+        await passes(1)
         assert wire.sent == []
 
     run_virtual(main())

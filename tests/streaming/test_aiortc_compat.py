@@ -28,6 +28,7 @@ from bench.receiver import connected
 from engine.errors import BackendError
 from streaming import aiortc_compat
 from streaming.virtual_time import run_virtual
+from tests.streaming.passing import passes
 
 pytestmark = pytest.mark.unit
 
@@ -277,7 +278,7 @@ def test_a_large_picture_leaves_four_packets_a_millisecond_and_lets_others_go_in
         monkeypatch.setattr(aiortc_compat, "now", asyncio.get_running_loop().time)
         transport = RTCDtlsTransport.__new__(RTCDtlsTransport)
         task = asyncio.ensure_future(picture(transport))
-        await asyncio.sleep(0.01)
+        await passes(0.01)
         await transport._send_rtp(b"sound")
         await task
 
