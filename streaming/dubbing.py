@@ -13,7 +13,7 @@ from engine.media import AudioChunk, VideoFrame
 from engine.tracking.tracker import TrackResult
 from streaming.egress.file import mp4_writer
 from streaming.ingest.sound import Sound
-from streaming.overlap import ahead, behind
+from streaming.overlap import ahead, behind, stages_may_overlap
 from streaming.screen import Report
 from streaming.timeline import Timeline
 
@@ -120,8 +120,9 @@ def dub_to_file(
 ) -> Tally:
     """Run a whole video through a session and write it with its new sound; the file appears only when all is done.
 
-    Decoding, looking for the face, predicting the edit, laying it over the picture and encoding go on at the same time,
-    each in order, prediction in the thread that calls; an error in any of them ends all.
+    Decoding, the edit and encoding go on at the same time, and where there are cores enough (`stages_may_overlap`)
+    looking for the face, predicting the edit and laying it over the picture, too; each in order, prediction in the
+    thread that calls; an error in any of them ends all.
 
     Args:
         session: what edits.
@@ -148,9 +149,10 @@ def dub_to_file(
             tally.add(edited)
             report("editing", tally.frames, total)
 
-        drain = _draining(session, put, overlap, stack)
+        stages = overlap and stages_may_overlap()
+        drain = _draining(session, put, stages, stack)
         report("editing", 0, total)
-        for _ in _pushed(session, timeline, overlap, stack):
+        for _ in _pushed(session, timeline, overlap, stages, stack):
             drain()
         session.end_video()
         drain()
@@ -158,10 +160,10 @@ def dub_to_file(
 
 
 def _draining(
-    session: Session, put: Callable[[EditedFrameLike], None], overlap: bool, stack: ExitStack
+    session: Session, put: Callable[[EditedFrameLike], None], stages: bool, stack: ExitStack
 ) -> Callable[[], None]:
     """What hands on the pictures that are ready; where the session allows it, they are finished in a thread."""
-    if not overlap or not isinstance(session, Parted):
+    if not stages or not isinstance(session, Parted):
 
         def drain() -> None:
             """Edit what is ready."""
@@ -180,12 +182,12 @@ def _draining(
     return start
 
 
-def _pushed(session: Session, timeline: Timeline, overlap: bool, stack: ExitStack) -> Iterator[None]:
+def _pushed(session: Session, timeline: Timeline, overlap: bool, stages: bool, stack: ExitStack) -> Iterator[None]:
     """Push the pictures into the session; comes back after each."""
     frames = timeline.frames()
     if overlap:
         frames = stack.enter_context(ahead(frames, "livedub-decode"))
-    if overlap and isinstance(session, Looking):
+    if stages and isinstance(session, Looking):
         for looked in stack.enter_context(ahead(map(session.look, frames), "livedub-look")):
             session.push_looked(looked)
             yield

@@ -12,6 +12,7 @@ from engine.dubber import Looked
 from engine.errors import MediaError, ShapeError
 from engine.media import VideoFrame
 from engine.tracking.tracker import TrackResult
+from streaming import dubbing
 from streaming.dubbing import Looking, Tally, dub_to_file
 from streaming.egress.file import Mp4Writer
 from streaming.ingest.file import probe_video, read_video
@@ -66,6 +67,11 @@ def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) == before
+
+
+@pytest.fixture(autouse=True)
+def cores_for_all_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dubbing, "stages_may_overlap", lambda: True)
 
 
 @pytest.fixture
@@ -137,6 +143,22 @@ def test_without_overlap_nothing_is_finished_apart(dub: Callable[..., Tally]) ->
     session = PartedSession()
     assert dub(session, False).frames == COUNT
     assert session.finished == []
+
+
+def test_on_few_cores_the_edit_keeps_to_one_thread_and_files_are_read_and_written_beside_it(
+    dub: Callable[..., Tally], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dubbing, "stages_may_overlap", lambda: False)
+    looked, parted, wrote, write = LookingSession(), PartedSession(), set(), Mp4Writer.write
+
+    def noting(self: Mp4Writer, frame: VideoFrame) -> None:
+        wrote.add(threading.current_thread().name)
+        write(self, frame)
+
+    monkeypatch.setattr(Mp4Writer, "write", noting)
+    assert dub(looked).frames == dub(parted).frames == COUNT
+    assert looked.looked == parted.finished == []
+    assert wrote == {"livedub-encode"}
 
 
 def test_an_error_of_finishing_ends_the_dub(dub: Callable[..., Tally], tmp_path: Path) -> None:

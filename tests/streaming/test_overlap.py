@@ -184,13 +184,17 @@ def test_an_error_of_the_block_drops_what_waits(monkeypatch: pytest.MonkeyPatch)
     assert work.done == [0]
 
 
-@pytest.mark.parametrize(("cores", "threads", "each"), [(1, 1, 1), (2, 2, 1), (4, 4, 2), (8, 3, 1), (8, 1, 1)])
-def test_stages_share_the_threads_where_there_is_more_than_one_core(
+@pytest.mark.parametrize(
+    ("cores", "threads", "each"), [(1, 1, 1), (2, 2, 2), (3, 3, 3), (4, 4, 2), (8, 3, 1), (8, 1, 1)]
+)
+def test_stages_share_the_threads_where_there_are_cores_for_several(
     monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, each: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert overlap.cores() == cores
     assert overlap.may_overlap() == (cores > 1)
+    assert overlap.stages_may_overlap() == (cores >= 4)
     assert overlap.stage_threads() == each
 
 

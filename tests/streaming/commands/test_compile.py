@@ -79,7 +79,7 @@ def test_packages_are_made_for_dub_and_for_serve(
     """Whose stages compute with half of the threads, and with one less; the number set before is set again."""
     profile, asked = own
     set_to = [4]
-    monkeypatch.setattr(overlap, "may_overlap", lambda: True)
+    monkeypatch.setattr(overlap, "cores", lambda: 4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: set_to[-1])
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
     made = LocalEngine().compile(profile, 2, lambda *_: None)
