@@ -36,6 +36,7 @@ def stages_may_overlap() -> bool:
 
     Looking, predicting and laying over compete for two cores and their memory: compiled, a dub with all of them at once
     ran at 11.3 pictures a second, one after the other at 12.1, with decoding and encoding alone beside them at 13.2.
+    From how many cores on it pays was not measured: more than two were never at hand.
     """
     return cores() >= STAGES_FROM_CORES
 

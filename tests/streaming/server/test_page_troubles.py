@@ -28,7 +28,7 @@ SMALL = """() => [...document.querySelectorAll("button, select, label:has(> inpu
 UNNAMED = """() => [...document.querySelectorAll("button, input, select, canvas[role], progress")]
   .filter((e) => !(e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim())).map((e) => e.outerHTML)"""
 IN_SIGHT = """(id) => { const box = document.getElementById(id).getBoundingClientRect();
-  return box.top > -20 && box.top < innerHeight / 2 || box.bottom < innerHeight + 1 && box.top >= 0; }"""
+  return box.top > -20 && box.top < innerHeight / 2 || box.bottom <= innerHeight && box.top >= 0; }"""
 OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
 
 
