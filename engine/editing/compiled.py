@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.editing.graphs import StepData, View, goal_of, measured, points_of, rendered, step_graph, wplus_step
+from engine.editing.loop_trial import UNIT, example, parts_of, worst_part
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.stepping import FastForms, Runner
 from engine.errors import BackendError
 from engine.generators.stats import WStatistics
-from engine.tracking.alignment import warp
 from engine.tracking.mesh import MESH_SIZE, MeshNet
 from engine.weights import cache_dir
 from kernels.backends.aoti import compiled, is_cached, processor
@@ -57,9 +57,9 @@ GRADIENT: Final = 0.05
 """Largest difference of a step's gradient, as a share of the gradient, and of its loss, as a share of the loss.
 
 Steps are compared by these, never by where they lead: Adam's first step is the gradient's sign alone."""
-_UNIT: Final = 127.5
 _SPREAD: Final = 2.0
 """Mouth numbers at which pictures are compared, in their units, beside the mean one."""
+_LOOP_ROUNDS: Final = 3
 _NOTE: Final = ".form"
 _WIDTHS: Final = (False, True)
 """Whether in bfloat16."""
@@ -235,7 +235,7 @@ def choose_for(work: Work, asked: BackendName, folder: Path | None = None) -> Ch
 
 
 def choose_loops(asked: BackendName, folder: Path | None = None) -> tuple[Choice, Pixels | None]:
-    """Choose whether composites use the compiled loops over pixels: measured on the way of a picture into a frame.
+    """Choose whether composites use the compiled loops over pixels: all of them compared, and timed together.
 
     Args:
         asked: "auto", or the only backend that will do.
@@ -249,7 +249,7 @@ def choose_loops(asked: BackendName, folder: Path | None = None) -> tuple[Choice
     """
     if asked not in ("auto", "aoti"):
         told = "asked for" if asked == "eager" else f"{asked} does not run this work yet"
-        return _eager(_placed, told), None
+        return _eager(parts_of, told), None
     found: list[Pixels] = []
 
     def build() -> Runner:
@@ -257,24 +257,20 @@ def choose_loops(asked: BackendName, folder: Path | None = None) -> tuple[Choice
         found.append(load(folder or packages_dir(), may_compile=asked == "aoti"))
 
         def run(picture: Tensor) -> tuple[Tensor, ...]:
-            """See `_placed`."""
+            """See `parts_of`."""
             with using(found[0]):
-                return _placed(picture)
+                return parts_of(picture)
 
         return run
 
-    pattern = torch.sin(0.1 * torch.arange(4 * 256 * 256.0)).reshape(1, 4, 256, 256)
     try:
-        choice = choose(_placed, {"aoti": build}, [(pattern,)], GREY_LEVELS / _UNIT, asked)
+        choice = choose(
+            parts_of, {"aoti": build}, [(example(),)], GREY_LEVELS / UNIT, asked, _LOOP_ROUNDS, judged=worst_part
+        )
     except KernelError as error:
         raise BackendError(f"{LOOPS}: {error}") from error
     logger.info("%s on backend %s: %s", LOOPS, choice.name, choice.reason)
     return choice, found[0] if choice.name != "eager" else None
-
-
-def _placed(picture: Tensor) -> tuple[Tensor, ...]:
-    """A picture [1,4,256,256] made smaller and turned a little: ([1,4,192,192],)."""
-    return (warp(picture, np.array([[1.28, 0.06, 2.0], [-0.06, 1.28, 9.0], [0.0, 0.0, 1.0]]), 192, sharp=True),)
 
 
 def _eagerly(work: Work, reason: str) -> Choice:
@@ -326,7 +322,7 @@ def render(renderer: SpeakerRenderer) -> Work:
         return plain if portable else lower(plain, Lowering(half=half))
 
     return Work(
-        RENDER, _form(renderer), renderer.eager, lambda: [(w,) for w in _looks(renderer)], graph, GREY_LEVELS / _UNIT,
+        RENDER, _form(renderer), renderer.eager, lambda: [(w,) for w in _looks(renderer)], graph, GREY_LEVELS / UNIT,
         lambda results, _: results[0], halves=True,
     )  # fmt: skip
 

@@ -317,13 +317,29 @@ def test_loops_stay_away_where_eager_or_a_gpu_is_asked_for(tmp_path: Path) -> No
     assert found is None and choice.reason == "tensorrt does not run this work yet"
 
 
-def test_wrong_loops_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Pixels.resample
-    monkeypatch.setattr(Pixels, "resample", lambda self, *given: right(self, *given) + 0.05)
-    with pytest.raises(BackendError, match="picture loops: .*differs from eager"):
-        choose_loops("aoti", tmp_path)
-    choice, found = choose_loops("auto", tmp_path)
-    assert choice.name == "eager" and found is None and "differs from eager by 0.05" in choice.reason
+LOOP_NAMES = [name for name, each in vars(Pixels).items() if callable(each) and not name.startswith("__")]
+"""Every loop, and what brings the channels of a pixel side by side for them."""
+
+
+@pytest.mark.parametrize("name", LOOP_NAMES)
+def test_wrong_loops_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each loop alone, and each of its results: a loop that the trial does not call makes this fail."""
+    right = getattr(Pixels, name)
+    _, loops = choose_loops("aoti", tmp_path)
+    assert loops is not None
+    for place in range(3 if name == "edge_strength" else 1):
+
+        def wrong(self: Pixels, *given: object, place: int = place) -> object:
+            found = right(self, *given)
+            if not isinstance(found, tuple):
+                return 0.9 * found - 0.05
+            return tuple(0.9 * each - 0.05 if index == place else each for index, each in enumerate(found))
+
+        monkeypatch.setattr(Pixels, name, wrong)
+        with pytest.raises(BackendError, match="picture loops: .*differs from eager"):
+            choose_loops("aoti", tmp_path)
+        choice, found = choose_loops("auto", tmp_path)
+        assert choice.name == "eager" and found is None and "differs from eager by" in choice.reason
 
 
 def test_sessions_are_given_the_loops_that_were_chosen(
