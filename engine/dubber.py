@@ -31,6 +31,8 @@ from engine.speech.alignment import ALIGNMENTS, create_alignment
 from engine.timing import stopwatch
 from engine.tracking.backends import Tracker, TrackerKind, create_tracker
 from engine.tracking.mesh import MeshNet
+from engine.tracking.networks import TrackerNetwork, tracker_networks
+from engine.tracking.running import running
 from engine.tracking.tracker import TrackedFace, TrackResult
 from kernels.backends.choice import BACKENDS, BackendName
 from kernels.native.pixels import using
@@ -247,7 +249,8 @@ class Dubber:
     def backend(self) -> Mapping[str, Any]:
         """What renders the region, why, and what else was tried: plain JSON values.
 
-        "picture loops", and where an effort needed them "mouth measurement" and "W+ step", hold the same of these.
+        "picture loops", the tracker's networks ("face mesh" and each "face detector"), and where an effort needed them
+        "mouth measurement" and "W+ step", hold the same of these.
         """
         return self._backends.as_dict()
 
@@ -320,7 +323,8 @@ class Dubber:
             rgb = frame.rgb()
         if known is not None:
             return Looked(frame, rgb, known, times)
-        with stopwatch(times, "track"), using(self._backends.fast.loops):
+        fast = self._backends.fast
+        with stopwatch(times, "track"), using(fast.loops), running(fast.networks):
             result = self._tracker.track(rgb, frame.seconds)
         return Looked(frame, rgb, result, times)
 
@@ -445,7 +449,8 @@ def compile_for(profile: SpeakerProfile, effort: int = 2) -> Mapping[str, Any]:
 
     Args:
         profile: any speaker of that generator and region.
-        effort: 0: the render, half a minute; 1: the mouth's measurement, too; 2 or more: W+ steps, minutes.
+        effort: 0: the render and the tracker's networks, a minute; 1: the mouth's measurement, too; 2 or more: W+
+            steps, minutes.
 
     Returns:
         What came of it, as `Dubber.backend`.
@@ -465,18 +470,21 @@ class _Networks:
     ready: ReadyGenerator
     perceptual: PerceptualLoss
     mesh: MeshNet
+    trackers: tuple[TrackerNetwork, ...] = ()
 
 
 def _backends(
     renderer: SpeakerRenderer, networks: _Networks, config: RefineConfig, asked: BackendName
 ) -> SessionBackends:
-    return SessionBackends(renderer, networks, networks.ready.statistics, config, landmark_weight(), asked)
+    return SessionBackends(
+        renderer, networks, networks.ready.statistics, config, landmark_weight(), asked, trackers=networks.trackers
+    )
 
 
 @functools.lru_cache(maxsize=2)
 def _networks(name: str) -> _Networks:
     """Networks shared by all sessions of the process; none of them holds state or is ever changed."""
-    return _Networks(load_generator(name), _perceptual(), _mesh())
+    return _Networks(load_generator(name), _perceptual(), _mesh(), _trackers())
 
 
 @functools.lru_cache(maxsize=1)
@@ -487,6 +495,11 @@ def _perceptual() -> PerceptualLoss:
 @functools.lru_cache(maxsize=1)
 def _mesh() -> MeshNet:
     return MeshNet(weights.path("mesh")).eval()
+
+
+@functools.lru_cache(maxsize=1)
+def _trackers() -> tuple[TrackerNetwork, ...]:
+    return tracker_networks(_mesh())
 
 
 def _flat(face: TrackedFace) -> NDArray[np.float32]:

@@ -1,17 +1,19 @@
 """What a session's work runs on, chosen by measuring on this machine (`kernels.backends.choice`).
 
-Four pieces of work: the region's render, loops over pixels (the way into the frame, and what composites measure), the
-measurement of the mouth (effort 1 and more) and the W+ step (effort 2 and more). A compiled package belongs to the form
-of the networks and the region, not to the speaker: weights are its inputs. `auto` takes packages that are there and
+Pieces of work: the region's render, loops over pixels (the way into the frame, and what composites measure), the
+tracker's networks, the measurement of the mouth (effort 1 and more) and the W+ step (effort 2 and more). A compiled
+package belongs to the form of the networks and the region, not to the speaker: weights are its inputs. The tracker's
+networks are the same for all, and their weights are inside. `auto` takes packages that are there and
 never compiles, so that no session waits for a compiler unasked; a backend asked for by name is compiled. Beside its
 packages the folder holds a note for each form that was compiled, so that `auto` need not trace a graph to learn that
 there is none.
 """
 
+import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.editing.graphs import StepData, View, goal_of, measured, points_of, rendered, step_graph, wplus_step
-from engine.editing.loop_trial import UNIT, example, parts_of, worst_part
+from engine.editing.loop_trial import UNIT, example, parts_of
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
@@ -30,9 +32,10 @@ from engine.editing.stepping import FastForms, Runner
 from engine.errors import BackendError
 from engine.generators.stats import WStatistics
 from engine.tracking.mesh import MESH_SIZE, MeshNet
+from engine.tracking.networks import TrackerNetwork
 from engine.weights import cache_dir
-from kernels.backends.aoti import compiled, is_cached, processor
-from kernels.backends.choice import BackendName, Choice, Trial, choose
+from kernels.backends.aoti import compiled, frozen, is_cached, is_whole, processor
+from kernels.backends.choice import BackendName, Choice, Trial, choose, worst_of
 from kernels.backends.device import captured, engine_runner
 from kernels.errors import BackendMismatch, BackendUnavailable, KernelError
 from kernels.flat import FlatGraph, trace
@@ -53,6 +56,9 @@ GREY_LEVELS: Final = 0.75
 Rounding to 8 bits alone makes 0.29."""
 LANDMARK_PX: Final = 0.1
 """Largest root mean square difference of landmarks, in px of the 1024-px crop: 0.03 % of the eyes' distance."""
+NETWORK_PX: Final = 0.02
+"""Largest root mean square difference of a result of the tracker's networks: px of their pictures (of the face mesh:
+`LANDMARK_PX` of a crop of 1024 px), and logits of their scores."""
 GRADIENT: Final = 0.05
 """Largest difference of a step's gradient, as a share of the gradient, and of its loss, as a share of the loss.
 
@@ -93,7 +99,7 @@ class Work:
     """A piece of work that may be compiled."""
 
     name: str
-    """`RENDER`, `MEASURE` or `STEP`."""
+    """`RENDER`, `MEASURE` or `STEP`, or that of a tracker's network."""
     form: tuple[object, ...]
     """All that its graph depends on, as plain values."""
     reference: Runner
@@ -112,6 +118,8 @@ class Work:
     """Whether CUDA graphs and TensorRT may be tried."""
     rounds: int = 5
     """Timed runs of each candidate."""
+    network: nn.Module | None = None
+    """Compiled as it is, with its weights inside, in place of the graph; for weights that never change."""
 
     def note(self, folder: Path, half: bool) -> Path:
         """The file that says that this form was compiled, in bfloat16 or not, for this machine and so many threads."""
@@ -130,6 +138,7 @@ class SessionBackends:
         weight: [68] weight of each landmark in them.
         asked: "auto", or the only backend that will do.
         folder: of compiled packages; `packages_dir` by default.
+        trackers: the networks of the speaker's trackers; none: those stay eager.
     """
 
     def __init__(
@@ -141,6 +150,7 @@ class SessionBackends:
         weight: Tensor,
         asked: BackendName,
         folder: Path | None = None,
+        trackers: Sequence[TrackerNetwork] = (),
     ) -> None:
         """Chooses nothing yet."""
         self.fast: Final = FastForms()
@@ -152,6 +162,7 @@ class SessionBackends:
         self._weight: Final = weight
         self._asked: Final[BackendName] = asked
         self._folder: Final = folder
+        self._trackers: Final = {each.name: each for each in trackers}
         self._chosen: Final[dict[str, Choice]] = {}
 
     def prepare(self, effort: int) -> None:
@@ -160,7 +171,7 @@ class SessionBackends:
         Raises:
             BackendError: the backend asked for cannot be had here, or computes something else.
         """
-        wanted = [RENDER, LOOPS] + [MEASURE] * (effort > 0) + [STEP] * (effort > 1)
+        wanted = [RENDER, LOOPS, *self._trackers] + [MEASURE] * (effort > 0) + [STEP] * (effort > 1)
         for name in wanted:
             if name not in self._chosen:
                 self._chosen[name] = self._choose(name)
@@ -170,11 +181,23 @@ class SessionBackends:
         found = {name: choice.as_dict() for name, choice in self._chosen.items()}
         return {**found.pop(RENDER, {}), **found}
 
+    @functools.cached_property
+    def _mean_face(self) -> Tensor:
+        """The generator's own picture [1,3,H,W] of the mean mouth, in 0...1: what trackers' networks are tried on."""
+        with torch.no_grad():
+            picture = self._renderer.generator.coarse(self._renderer.profile.base[None])
+        return (picture * 0.5 + 0.5).clamp(0, 1)
+
     def _choose(self, name: str) -> Choice:
         if name == RENDER:
             return choose_backend(self._renderer, self._asked, self._folder)
         if name == LOOPS:
             choice, self.fast.loops = choose_loops(self._asked, self._folder)
+            return choice
+        if name in self._trackers:
+            choice = choose_for(looking(self._trackers[name], lambda: self._mean_face), self._asked, self._folder)
+            if choice.name != "eager":
+                self.fast.networks[name] = choice.runner
             return choice
         if name == MEASURE:
             choice = choose_for(measurement(self._renderer, self._networks.mesh), self._asked, self._folder)
@@ -265,7 +288,7 @@ def choose_loops(asked: BackendName, folder: Path | None = None) -> tuple[Choice
 
     try:
         choice = choose(
-            parts_of, {"aoti": build}, [(example(),)], GREY_LEVELS / UNIT, asked, _LOOP_ROUNDS, judged=worst_part
+            parts_of, {"aoti": build}, [(example(),)], GREY_LEVELS / UNIT, asked, _LOOP_ROUNDS, judged=worst_of
         )
     except KernelError as error:
         raise BackendError(f"{LOOPS}: {error}") from error
@@ -296,11 +319,23 @@ def _candidates(
         """From a compiled package, in bfloat16 or not."""
         if not may_compile and not work.note(folder, half).exists():
             raise BackendUnavailable(_MISSING)
+        if work.network is not None:
+            return packaged_whole(work.network, half)
         graph = work.graph(examples, half, False)
         if not may_compile and not is_cached(graph, folder):
             raise BackendUnavailable(_MISSING)
         found = compiled(graph, folder, work.name)
         work.note(folder, half).write_text(work.name, encoding="ascii")
+        return found
+
+    def packaged_whole(network: nn.Module, half: bool) -> Runner:
+        """A network with its weights inside: what its package is named after is in its note's name."""
+        note = work.note(folder, half)
+        path = note.with_suffix(".pt2")
+        if not may_compile and not is_whole(path):
+            raise BackendUnavailable(_MISSING)
+        found = frozen(network, examples, path, work.name)
+        note.write_text(work.name, encoding="ascii")
         return found
 
     found: dict[str, Callable[[], Runner]] = {"aoti bf16": lambda: packaged(True)} if half else {}
@@ -370,6 +405,27 @@ def step(
         lambda: _step_inputs(renderer, networks, statistics, config), graph, GRADIENT, judged, halves=True,
         on_gpu=False, rounds=2,
     )  # fmt: skip
+
+
+def looking(tracked: TrackerNetwork, face: Callable[[], Tensor]) -> Work:
+    """A network that the tracker looks with: a picture [1,3,S,S] -> its results.
+
+    Args:
+        tracked: the network.
+        face: gives [1,3,H,W] in 0...1, a face upright in the middle.
+    """
+    network = tracked.network
+
+    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
+        """The network as a graph, for what is not compiled with weights inside."""
+        return trace(network, examples, portable)
+
+    def inputs() -> list[tuple[Tensor, ...]]:
+        """The face, and its mirror image in dim light."""
+        seen = face()
+        return [(tracked.picture(each),) for each in (seen, 0.5 * seen.flip(3))]
+
+    return Work(tracked.name, tracked.form, network, inputs, graph, NETWORK_PX, worst_of, rounds=3, network=network)
 
 
 def _form(renderer: SpeakerRenderer) -> tuple[object, ...]:

@@ -65,14 +65,6 @@ def parts_of(picture: Tensor) -> tuple[Tensor, ...]:
     )
 
 
-def worst_part(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
-    """Largest root mean square difference of a part, a scalar; infinite where parts are missing or of other shapes."""
-    if [each.shape for each in found] != [each.shape for each in wanted]:
-        return torch.tensor(torch.inf)
-    pairs = zip(found, wanted, strict=True)
-    return torch.stack([(one.double() - other.double()).square().mean().sqrt() for one, other in pairs]).amax()
-
-
 def _placed(scale: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """[3,3] a little turned and partly beside the picture; scale: px of it per px of the crop."""
     return np.array([[scale, _TURN, 2.0], [-_TURN, scale, 30.0], [0.0, 0.0, 1.0]])

@@ -6,7 +6,7 @@ objective, gradient and Adam - is one function of tensors (`graphs.wplus_step`),
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
@@ -35,6 +35,8 @@ class FastForms:
     """As `graphs.wplus_step`."""
     loops: Pixels | None = None
     """For whoever works on pictures (`kernels.native.pixels.using`)."""
+    networks: dict[str, Runner] = field(default_factory=dict)
+    """For trackers, by the names of their networks (`engine.tracking.running`)."""
 
 
 def refine_by(

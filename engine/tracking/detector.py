@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from engine.errors import WeightsFormatError
 from engine.tracking.alignment import crop_from_rgb
+from engine.tracking.running import detector, passed
 from engine.tracking.tflite_net import TfliteNet
 
 _ANCHORS: Final = {128: ((8, 2), (16, 6)), 192: ((4, 1),), 256: ((16, 2), (32, 6))}
@@ -80,8 +80,7 @@ class FaceDetector:
         scale = side / self.size
         matrix = np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
         picture = crop_from_rgb(rgb, matrix, self.size) * 2 - 1
-        with torch.inference_mode():
-            outputs = self.net(picture)
+        outputs = passed(detector(self.size), self.net, picture)
         values = next(item for item in outputs if item.shape[-1] == _VALUES)[0].numpy().astype(np.float64)
         logits = next(item for item in outputs if item.shape[-1] == 1)[0, :, 0].numpy().astype(np.float64)
         scores = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))

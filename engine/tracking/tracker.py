@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from engine import weights
@@ -17,6 +16,7 @@ from engine.tracking.detector import Detection, FaceDetector
 from engine.tracking.landmarks import mesh_to_68
 from engine.tracking.mesh import MESH_SIZE, MeshNet
 from engine.tracking.pose import OUTER_EYE_CORNERS, HeadPose, head_pose
+from engine.tracking.running import MESH, passed
 from engine.tracking.smoothing import QuadSmoother
 
 Reason = Literal["ok", "no_face", "turned_away", "cut", "too_small", "covered"]
@@ -207,8 +207,7 @@ class FaceTracker:
     def _fit(self, rgb: NDArray[np.uint8], crop: "_Crop") -> tuple[NDArray[np.float64], float] | None:
         """Run the mesh on a crop and set the crop of the next pass; None when it holds no face."""
         matrix = crop.matrix()
-        with torch.inference_mode():
-            points, score = self._net(crop_from_rgb(rgb, matrix, MESH_SIZE))
+        points, score = passed(MESH, self._net, crop_from_rgb(rgb, matrix, MESH_SIZE))
         if float(score) < _FACE_SCORE:
             self._state.crop = None
             return None

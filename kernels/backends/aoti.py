@@ -1,9 +1,10 @@
-"""Flat graphs compiled ahead of time by AOTInductor into packages of machine code, kept in a folder.
+"""Flat graphs and whole networks compiled ahead of time by AOTInductor into packages of machine code, kept in a folder.
 
 A package is named after all that it depends on: the graph, the number of threads, torch's version and the processor's
 instructions; on another machine, or after an update, another package is made beside it. A package that is damaged is
 made again, and said. Compiling takes from half a minute (a render) to some minutes (a step) once, and needs a C++
-compiler.
+compiler. A network whose weights never change is compiled with them inside (`frozen`): filters are then packed as the
+processor wants them, and nothing is traced where the package is there; its user names it.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any, Final, cast
 
 import torch
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
 
 from kernels.errors import ArgumentMismatch, BackendUnavailable
 from kernels.flat import FlatGraph
@@ -33,6 +34,8 @@ _FORMAT: Final = 2
 _FLAGS: Final = ("flags", "Features")
 _OPTIONS: Final[Mapping[str, Any]] = {"cpp.enable_floating_point_contract_flag": "fast"}
 """Products and sums are fused into one instruction, which rounds once instead of twice."""
+_FROZEN_OPTIONS: Final[Mapping[str, Any]] = {**_OPTIONS, "freezing": True}
+"""Weights are constants, laid out when they are compiled."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,33 @@ class CompiledGraph:
         Raises:
             ArgumentMismatch: inputs of other shapes, types or devices than the graph's.
         """
-        check_arguments(inputs, self.graph.examples)
-        with torch.no_grad():
-            laid = [_laid_as(found, example) for found, example in zip(inputs, self.graph.examples, strict=True)]
-            found = self._run(*laid, *self.graph.constants)
-        return tuple(found)
+        return _called(self._run, inputs, self.graph.examples, self.graph.constants)
+
+
+@dataclass(frozen=True)
+class FrozenNetwork:
+    """A loaded package that holds its weights."""
+
+    examples: tuple[Tensor, ...]
+    """Inputs that it was compiled for: their shapes, types and devices are the only ones it takes."""
+    package: Path
+    """Where it lies."""
+    compile_s: float
+    """Seconds that compiling took now; 0 when the package was there."""
+    _run: Callable[..., Any]
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run it, as a `CompiledGraph`."""
+        return _called(self._run, inputs, self.examples, ())
+
+
+def _called(
+    run: Callable[..., Any], inputs: tuple[Tensor, ...], examples: tuple[Tensor, ...], constants: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    check_arguments(inputs, examples)
+    with torch.no_grad():
+        laid = [_laid_as(found, example) for found, example in zip(inputs, examples, strict=True)]
+        return tuple(run(*laid, *constants))
 
 
 def check_arguments(inputs: tuple[Tensor, ...], examples: tuple[Tensor, ...]) -> None:
@@ -125,7 +150,7 @@ def package_name(graph: FlatGraph) -> str:
 
 def is_cached(graph: FlatGraph, folder: Path) -> bool:
     """Whether the graph's package is there and whole, so that `compiled` takes no time."""
-    return _is_whole(folder / package_name(graph))
+    return is_whole(folder / package_name(graph))
 
 
 def compiled(
@@ -143,20 +168,48 @@ def compiled(
         BackendUnavailable: there is no C++ compiler, or it fails.
     """
     path = folder / package_name(graph)
-    folder.mkdir(parents=True, exist_ok=True)
+    run, seconds = _opened(path, name, lambda: _build(graph, path, {**_OPTIONS, **(options or {})}))
+    return CompiledGraph(graph, path, seconds, run)
+
+
+def frozen(network: nn.Module, examples: tuple[Tensor, ...], path: Path, name: str = "network") -> FrozenNetwork:
+    """A network as machine code with its weights inside: loaded from a file, compiled first when that is not there.
+
+    Args:
+        network: gives a tuple of tensors; its weights and its form are what the file is named after.
+        examples: inputs of the shapes, types and device that it is for.
+        path: the package. Whoever names it sees to it that all that it depends on is in the name: the network and its
+            code, torch's version, the processor and the number of threads.
+        name: what the network is called in the log.
+
+    Raises:
+        BackendUnavailable: there is no C++ compiler, or it fails.
+    """
+
+    def build() -> None:
+        """Export it as it is, and compile that."""
+        _package(lambda: torch.export.export(network, examples), path, dict(_FROZEN_OPTIONS))
+
+    run, seconds = _opened(path, name, build)
+    return FrozenNetwork(examples, path, seconds, run)
+
+
+def _opened(path: Path, name: str, build: Callable[[], None]) -> tuple[Callable[..., Any], float]:
+    """A package, loaded; built first where it is not there or damaged; and the seconds that building took."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     seconds = 0.0
     with FileLock(path.with_suffix(".lock")):
-        if path.exists() and not _is_whole(path):
+        if path.exists() and not is_whole(path):
             logger.warning("compiled %s %s is damaged: compiling it again", name, path)
             path.unlink()
         run = _loaded(path, name) if path.exists() else None
         if run is None:
             begin = time.perf_counter()
-            _build(graph, path, {**_OPTIONS, **(options or {})})
+            build()
             seconds = time.perf_counter() - begin
             logger.info("compiled %s in %.0f s: %s", name, seconds, path)
             run = torch._inductor.aoti_load_package(str(path))
-    return CompiledGraph(graph, path, seconds, run)
+    return run, seconds
 
 
 def _loaded(path: Path, name: str) -> Callable[..., Any] | None:
@@ -170,11 +223,16 @@ def _loaded(path: Path, name: str) -> Callable[..., Any] | None:
 
 
 def _build(graph: FlatGraph, path: Path, options: dict[str, Any]) -> None:
+    _package(lambda: torch.export.export(graph.module, (*graph.examples, *graph.constants)), path, options)
+
+
+def _package(export: Callable[[], torch.export.ExportedProgram], path: Path, options: dict[str, Any]) -> None:
+    """Compile a program into a file, which appears when it is whole."""
     compiler()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own modules warn about each other while they export
         package = Path(folder) / "model.pt2"
-        program = torch.export.export(graph.module, (*graph.examples, *graph.constants))
+        program = export()
         try:
             torch._inductor.aoti_compile_and_package(program, package_path=str(package), inductor_configs=options)
         except (RuntimeError, OSError, ValueError, AssertionError, subprocess.SubprocessError) as error:
@@ -195,7 +253,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Whether a package is there with the content that was written."""
     try:
         return _digest_file(path).read_text(encoding="ascii") == _digest(path)

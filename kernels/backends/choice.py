@@ -69,6 +69,23 @@ def difference_of(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     return value if value == value else float("inf")
 
 
+def worst_of(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
+    """A `Judge` of several results, each by itself: one that is wrong is not averaged away by others that are right.
+
+    Args:
+        found: results.
+        wanted: the reference's.
+
+    Returns:
+        The largest root mean square difference of a result, a scalar, and so 0 for the reference's own; infinite where
+        results are missing or of other shapes.
+    """
+    if [each.shape for each in found] != [each.shape for each in wanted]:
+        return torch.tensor(torch.inf)
+    pairs = zip(found, wanted, strict=True)
+    return torch.stack([(one.double() - other.double()).square().mean().sqrt() for one, other in pairs]).amax()
+
+
 def median_ms(run: Callable[[], object], rounds: int, clock: Clock = time.perf_counter) -> float:
     """Median time of a call in ms, after one that is not timed; waits for a GPU's work."""
     times = []

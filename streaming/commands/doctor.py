@@ -95,8 +95,8 @@ def _backends() -> list[Finding]:
         aoti = Finding("backend aoti", bool(forms), False, f"{error}; {made}")
     gpu = torch.cuda.is_available()
     why = "a CUDA device answers" if gpu else "no CUDA device answers here"
-    auto = "of render, picture loops, measurement and W+ steps takes the fastest of what is compiled whose results are "
-    auto += "right, by measuring when a dub begins"
+    auto = "of render, picture loops, the tracker's networks, measurement and W+ steps takes the fastest of what is "
+    auto += "compiled whose results are right, by measuring when a dub begins"
     return [
         Finding("backend auto", True, False, f"{auto}; `dub --report` says which"),
         aoti,

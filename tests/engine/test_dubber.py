@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import engine.dubber as dubber_module
@@ -24,6 +25,7 @@ from engine.generators.stats import WStatistics
 from engine.media import AudioChunk, VideoFrame
 from engine.speech.track import SpeechFrame
 from engine.tracking.pose import HeadPose
+from engine.tracking.running import MESH, passed
 from engine.tracking.tracker import Reason, TrackedFace, TrackResult
 from kernels.native.pixels import Pixels, fits
 from tests.engine.generators.made_stylegan2 import SMALL, randomised
@@ -558,3 +560,26 @@ def test_pictures_started_ahead_are_finished_as_others(session: Session) -> None
         assert all(np.array_equal(a, b) for a, b in zip(one.frame.planes, other.frame.planes, strict=True))
         assert set(one.stages_ms) == set(other.stages_ms)
     assert list(apart.started()) == []
+
+
+@pytest.mark.unit
+def test_a_session_s_tracker_looks_by_what_was_chosen_for_it(session: Session) -> None:
+    """Only while it looks; a session that chose nothing looks by its own networks."""
+    said: list[float] = []
+
+    class Asking:
+        """A tracker that runs one network on every picture."""
+
+        def track(self, rgb: NDArray[np.uint8], seconds: float) -> TrackResult:
+            picture = torch.ones(1, 3, 2, 2)
+            said.append(float(passed(MESH, torch.nn.Identity(), picture)[0].mean()))
+            return TrackResult(None, "no_face", False)
+
+    chosen, _ = session([])
+    plain, _ = session([])
+    for dubber in (chosen, plain):
+        vars(dubber)["_tracker"] = Asking()
+    chosen._backends.fast.networks[MESH] = lambda x: (5 * x,)
+    chosen.look(frame(0))
+    plain.look(frame(0))
+    assert said == [5, 1] and float(passed(MESH, torch.nn.Identity(), torch.ones(1, 1))[0].mean()) == 1

@@ -2,13 +2,13 @@
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from engine.editing import compiled as module
 from engine.editing.compiled import (
@@ -22,6 +22,7 @@ from engine.editing.compiled import (
     choose_for,
     choose_loops,
     forms_made,
+    looking,
     measurement,
     render,
     step,
@@ -36,6 +37,8 @@ from engine.errors import BackendError
 from engine.generators.mobile import MobileStyleGAN
 from engine.generators.protocol import Region
 from engine.generators.stats import WStatistics
+from engine.tracking.mesh import MeshNet
+from engine.tracking.networks import TrackerNetwork, tracker_networks
 from kernels.backends.aoti import compiler
 from kernels.backends.choice import BackendName, Choice
 from kernels.backends.device import engine_of
@@ -350,6 +353,136 @@ def test_sessions_are_given_the_loops_that_were_chosen(
     made = backends(renderer, shared, statistics, tmp_path, "eager")
     made.prepare(0)
     assert made.fast.loops is loops and made.as_dict()[LOOPS]["backend"] == "eager"
+
+
+class Look(nn.Module):
+    """A network that says where a picture is bright, and how bright."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.mean((1, 2)), x.mean((1, 2, 3))
+
+
+@pytest.fixture
+def looks(tmp_path: Path) -> tuple[TrackerNetwork, ...]:
+    """Networks of a tracker, of two sizes."""
+    files = [tmp_path / name for name in ("near.weights", "far.weights")]
+    for path in files:
+        path.write_text(path.name)
+    return tuple(
+        TrackerNetwork(path.stem, Look().eval(), size, path) for path, size in zip(files, (16, 24), strict=True)
+    )
+
+
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Networks are run as they are, and packages are empty files; the names that were asked for.
+
+    Nothing else is chosen.
+    """
+    asked: list[str] = []
+    eager = Choice("eager", lambda *inputs: inputs, "as the test says", ())
+    monkeypatch.setattr(module, "choose_backend", lambda *_: eager)
+    monkeypatch.setattr(module, "choose_loops", lambda *_: (eager, None))
+
+    def frozen(network: nn.Module, examples: tuple[Tensor, ...], path: Path, name: str) -> nn.Module:
+        asked.append(name)
+        path.write_bytes(b"")
+        return network
+
+    monkeypatch.setattr(module, "frozen", frozen)
+    monkeypatch.setattr(module, "is_whole", Path.exists)
+    return asked
+
+
+def sessions(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, folder: Path,
+    looks: tuple[TrackerNetwork, ...], asked: BackendName,
+) -> SessionBackends:  # fmt: skip
+    return SessionBackends(renderer, shared, statistics, RefineConfig(), landmark_weight(), asked, folder, looks)
+
+
+def test_trackers_networks_are_chosen_for_every_effort_and_named(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path,
+    looks: tuple[TrackerNetwork, ...], whole: list[str],
+) -> None:  # fmt: skip
+    first = sessions(renderer, shared, statistics, tmp_path, looks, "auto")
+    first.prepare(0)
+    told = first.as_dict()
+    assert whole == [] and first.fast.networks == {}, "auto compiles nothing"
+    assert "livedub compile" in told["near"]["reason"] and told["far"]["backend"] == "eager"
+    made = sessions(renderer, shared, statistics, tmp_path, looks, "aoti")
+    made.prepare(0)
+    made.prepare(0)
+    assert whole == ["near", "far"] and set(made.fast.networks) == {"near", "far"}
+    assert made.fast.networks["near"] is looks[0].network
+    assert made.as_dict()["far"]["trials"][1]["difference"] == 0
+    assert forms_made(tmp_path)["near"] == forms_made(tmp_path)["far"] == 1
+    later = sessions(renderer, shared, statistics, tmp_path, looks, "auto")
+    later.prepare(0)
+    assert [trial["verdict"] for trial in later.as_dict()["near"]["trials"][:2]] == ["usable", "usable"]
+
+
+def test_a_package_of_a_tracker_s_network_that_is_gone_is_said(
+    renderer: SpeakerRenderer, shared: Shared, statistics: WStatistics, tmp_path: Path,
+    looks: tuple[TrackerNetwork, ...], whole: list[str],
+) -> None:  # fmt: skip
+    sessions(renderer, shared, statistics, tmp_path, looks, "aoti").prepare(0)
+    work = looking(looks[0], lambda: torch.rand(1, 3, 32, 32))
+    work.note(tmp_path, False).with_suffix(".pt2").unlink()
+    choice = choose_for(work, "auto", tmp_path)
+    assert choice.name == "eager" and "not compiled on this machine" in choice.trials[1].verdict
+    assert whole == ["near", "far"]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_tracker_s_network_with_one_wrong_result_is_refused(
+    looks: tuple[TrackerNetwork, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """Points, or the score alone; a picture in which it does not show is not enough."""
+
+    def wrong(network: nn.Module, examples: tuple[Tensor, ...], path: Path, name: str) -> Runner:
+        def run(x: Tensor) -> tuple[Tensor, ...]:
+            found = list(network(x))
+            found[place] = found[place] + 0.05 * (x.mean() < 0.4)
+            return tuple(found)
+
+        return run
+
+    monkeypatch.setattr(module, "frozen", wrong)
+    work = looking(looks[0], lambda: torch.full((1, 3, 32, 32), 0.6))
+    with pytest.raises(BackendError, match="near: .*differs from eager by 0.05"):
+        choose_for(work, "aoti", tmp_path)
+
+
+def test_gpu_backends_of_a_tracker_s_network_say_why_not(looks: tuple[TrackerNetwork, ...], tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device answers")
+    work = looking(looks[0], lambda: torch.rand(1, 3, 32, 32))
+    for asked in ("cudagraph", "tensorrt"):
+        with pytest.raises(BackendError, match="near: .*no CUDA device answers"):
+            choose_for(work, asked, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_tracker_s_own_networks_are_really_compiled(tmp_path: Path, weights: Callable[[str], Path]) -> None:
+    """The smaller detector and the face mesh, on a portrait: what a session uses says the same."""
+    for each in tracker_networks(MeshNet(weights("mesh")).eval())[:2]:
+        work = looking(each, lambda: torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)))
+        choice = choose_for(work, "aoti", tmp_path)
+        assert (choice.trials[1].difference or 1.0) < 1e-3
+        again = choose_for(work, "auto", tmp_path)
+        assert [trial.verdict for trial in again.trials[:2]] == ["usable", "usable"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_BUILDER, reason="TensorRT-RTX is not installed: livedub[tensorrt-rtx]")
+def test_a_tracker_s_network_becomes_a_tensorrt_engine_without_a_gpu(
+    tmp_path: Path, weights: Callable[[str], Path]
+) -> None:
+    near = tracker_networks(MeshNet(weights("mesh")).eval())[1]
+    work = looking(near, lambda: torch.rand(1, 3, 256, 256))
+    engine = engine_of(work.graph(work.inputs()[0], False, True), tmp_path, "SM89")
+    assert engine.stat().st_size > 10_000
 
 
 @pytest.mark.slow

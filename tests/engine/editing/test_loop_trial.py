@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from engine.editing.loop_trial import example, parts_of, worst_part
+from engine.editing.loop_trial import example, parts_of
+from kernels.backends.choice import worst_of
 
 pytestmark = pytest.mark.unit
 
@@ -18,7 +19,7 @@ def test_every_part_shows_something() -> None:
 
 
 def test_the_same_picture_gives_the_same_parts() -> None:
-    assert float(worst_part(parts_of(example()), parts_of(example()))) == 0
+    assert float(worst_of(parts_of(example()), parts_of(example()))) == 0
 
 
 def test_parts_depend_on_the_whole_picture() -> None:
@@ -27,17 +28,3 @@ def test_parts_depend_on_the_whole_picture() -> None:
     for index, (one, other) in enumerate(pairs):
         if one.numel() > 1:
             assert float((one - other).square().mean().sqrt()) > 0.04, index
-
-
-@pytest.mark.parametrize("place", range(3))
-def test_a_wrong_part_is_not_averaged_away(place: int) -> None:
-    wanted = (torch.zeros(1, 3, 200, 200), torch.zeros(()), torch.ones(1, 1, 8, 8))
-    found = tuple(each + 0.25 * (index == place) for index, each in enumerate(wanted))
-    assert float(worst_part(found, wanted)) == pytest.approx(0.25)
-
-
-def test_what_cannot_be_compared_is_wrong() -> None:
-    wanted = (torch.zeros(2, 3), torch.zeros(4))
-    assert float(worst_part((torch.zeros(2, 3),), wanted)) == torch.inf
-    assert float(worst_part((torch.zeros(1, 3), torch.zeros(4)), wanted)) == torch.inf
-    assert bool(worst_part((torch.full((2, 3), torch.nan), torch.zeros(4)), wanted).isnan())

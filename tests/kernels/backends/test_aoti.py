@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kernels.backends import aoti
-from kernels.backends.aoti import check_arguments, compiled, compiler, is_cached, package_name
+from kernels.backends.aoti import check_arguments, compiled, compiler, frozen, is_cached, is_whole, package_name
 from kernels.errors import ArgumentMismatch, BackendUnavailable
 from kernels.flat import FlatGraph, trace
 
@@ -49,6 +49,74 @@ def test_a_package_is_made_kept_and_made_again(tmp_path: Path, caplog: pytest.Lo
         mended = compiled(graph(), tmp_path, "render")
     assert mended.compile_s > 0 and "compiled render" in caplog.text and "damaged" in caplog.text
     torch.testing.assert_close(mended(x())[0], graph()(x())[0])
+
+
+class Curve(nn.Module):
+    """A network of two layers with two results."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 3, padding=1)
+        self.register_buffer("factor", torch.tensor(factor))
+
+    def forward(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.layer(value).tanh() * self.factor
+        return found, found.mean((1, 2, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_has_compiler")
+def test_a_network_is_compiled_with_its_weights_kept_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is loaded knows its weights; the network itself is only needed where the package is not there."""
+    network, path = Curve(2.0).eval().requires_grad_(False), tmp_path / "made" / "curve.pt2"
+    value = torch.linspace(-1, 1, 3 * 16 * 12).reshape(1, 3, 16, 12)
+    first = frozen(network, (value,), path)
+    assert first.compile_s > 0 and is_whole(path)
+    for one, other in zip(first(value), network(value), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    last = value.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(first(last)[0], first(value)[0])
+    again = frozen(Curve(5.0), (value,), path)
+    assert again.compile_s == 0
+    torch.testing.assert_close(again(value)[0], first(value)[0])
+    path.write_bytes(path.read_bytes()[:-100])
+    assert not is_whole(path)
+    with caplog.at_level(logging.WARNING):
+        mended = frozen(network, (value,), path, "curve")
+    assert mended.compile_s > 0 and "compiled curve" in caplog.text and "damaged" in caplog.text
+    torch.testing.assert_close(mended(value)[0], network(value)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.unit
+def test_a_compiled_network_takes_what_it_was_made_for_in_any_order(tmp_path: Path) -> None:
+    example = torch.zeros(1, 3, 4, 5)
+    seen: list[Tensor] = []
+
+    def run(*given: Tensor) -> list[Tensor]:
+        seen.extend(given)
+        return list(given)
+
+    package = aoti.FrozenNetwork((example,), tmp_path, 0.0, run)
+    value = torch.rand(1, 3, 4, 5)
+    (found,) = package(value.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(found, value) and len(seen) == 1 and seen[0].is_contiguous()
+    with pytest.raises(ArgumentMismatch, match=r"input 0 is \(1, 3, 4, 4\)"):
+        package(value[..., :4])
+    with pytest.raises(ArgumentMismatch, match="2 inputs, expected 1"):
+        package(value, value)
+
+
+@pytest.mark.unit
+def test_a_network_without_a_compiler_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise BackendUnavailable("AOTInductor needs a C++ compiler")
+
+    monkeypatch.setattr(aoti, "compiler", none)
+    with pytest.raises(BackendUnavailable, match="needs a C[+][+] compiler"):
+        frozen(Curve(1.0), (torch.zeros(1, 3, 4, 4),), tmp_path / "made" / "curve.pt2")
+    assert [each.suffix for each in (tmp_path / "made").iterdir()] == [".lock"]
 
 
 @pytest.mark.unit

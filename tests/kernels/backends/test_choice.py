@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.backends.choice import BackendName, Choice, Runner, choose, difference_of, median_ms
+from kernels.backends.choice import BackendName, Choice, Runner, choose, difference_of, median_ms, worst_of
 from kernels.errors import BackendMismatch, BackendUnavailable
 
 pytestmark = pytest.mark.unit
@@ -134,3 +134,17 @@ def test_what_is_timed_is_the_candidate_alone() -> None:
         costs.runner(0.010), {"aoti": lambda: costs.runner(0.004)}, [(torch.ones(3),)], 0.01, "auto", 3, costs, slow
     )
     assert [trial.ms for trial in found.trials] == pytest.approx([10.0, 4.0])
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_wrong_result_is_not_averaged_away(place: int) -> None:
+    wanted = (torch.zeros(1, 3, 200, 200), torch.zeros(()), torch.ones(1, 1, 8, 8))
+    found = tuple(each + 0.25 * (index == place) for index, each in enumerate(wanted))
+    assert float(worst_of(found, wanted)) == pytest.approx(0.25)
+
+
+def test_what_cannot_be_compared_is_wrong() -> None:
+    wanted = (torch.zeros(2, 3), torch.zeros(4))
+    assert float(worst_of((torch.zeros(2, 3),), wanted)) == torch.inf
+    assert float(worst_of((torch.zeros(1, 3), torch.zeros(4)), wanted)) == torch.inf
+    assert bool(worst_of((torch.full((2, 3), torch.nan), torch.zeros(4)), wanted).isnan())

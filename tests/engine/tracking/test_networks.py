@@ -1,0 +1,91 @@
+"""The networks of a tracker as whoever compiles them is given them."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine.tracking import networks as module
+from engine.tracking.mesh import MeshNet
+from engine.tracking.networks import TrackerNetwork, tracker_networks
+from engine.tracking.running import MESH, detector
+from kernels.flat import trace
+
+pytestmark = pytest.mark.unit
+
+
+class Brightness(nn.Module):
+    """Says how bright a picture is."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (x.mean((2, 3)),)
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> TrackerNetwork:
+    (tmp_path / "weights").write_bytes(b"1")
+    return TrackerNetwork("made up", nn.Sequential(Brightness()), 16, tmp_path / "weights")
+
+
+@pytest.fixture
+def found(weights: Callable[[str], Path]) -> tuple[TrackerNetwork, ...]:
+    assert weights("detector-short") != weights("detector-full")
+    return tracker_networks(MeshNet(weights("mesh")).eval())
+
+
+def test_they_are_the_mesh_and_both_detectors(found: tuple[TrackerNetwork, ...]) -> None:
+    assert [each.name for each in found] == [MESH, detector(128), detector(192)]
+    assert [each.size for each in found] == [192, 128, 192]
+    assert len({each.form for each in found}) == 3
+    for each in found:
+        picture = each.picture(torch.rand(1, 3, 300, 300))
+        assert picture.shape == (1, 3, each.size, each.size)
+        results = each.network(picture)
+        assert isinstance(results, tuple) and len(results) == 2
+        assert not any(value.requires_grad for value in results)
+
+
+def test_they_can_be_traced_for_other_backends(found: tuple[TrackerNetwork, ...]) -> None:
+    """What CUDA graphs and TensorRT start from says the same as the network; here of the smallest."""
+    near = found[1]
+    picture = near.picture(torch.rand(1, 3, 300, 300, generator=torch.Generator().manual_seed(0)))
+    graph = trace(near.network, (picture,), portable=True)
+    for one, other in zip(graph(picture), near.network(picture), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
+
+def test_pictures_come_in_the_network_s_own_range(made_up: TrackerNetwork) -> None:
+    seen = torch.zeros(1, 3, 64, 48)
+    seen[:, :, :32] = 1
+    assert set(made_up.picture(seen).flatten().tolist()) == {0, 1}
+    assert set(replace(made_up, low=-1.0).picture(seen).flatten().tolist()) == {-1, 1}
+    assert float(replace(made_up, low=-1.0).picture(0.5 * seen).max()) == 0
+
+
+def test_a_form_follows_file_code_and_size(
+    made_up: TrackerNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert replace(made_up, name="another").form == made_up.form, "the name is not what it computes"
+    assert replace(made_up, size=32).form != made_up.form
+    (tmp_path / "other").write_bytes(b"2")
+    assert replace(made_up, path=tmp_path / "other").form != made_up.form
+    (tmp_path / "code.py").write_bytes(b"class Brightness: pass")
+    own = inspect.getfile(Brightness)
+    monkeypatch.setattr(module.inspect, "getfile", lambda kind: str(tmp_path / "code.py"))  # type: ignore[attr-defined]
+    assert replace(made_up).form != made_up.form, f"the code of {own} is part of it"
+
+
+def test_torch_s_own_code_is_not_part_of_a_form(made_up: TrackerNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its version is part of a package's name."""
+    asked: list[type] = []
+
+    def noted(kind: type) -> str:
+        asked.append(kind)
+        return __file__
+
+    monkeypatch.setattr(module.inspect, "getfile", noted)  # type: ignore[attr-defined]
+    assert made_up.form and asked == [Brightness]
