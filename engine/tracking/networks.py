@@ -17,7 +17,7 @@ from engine.tracking.running import MESH, detector
 
 @dataclass(frozen=True)
 class TrackerNetwork:
-    """One of them. Its weights are in its file and never change."""
+    """One of them. Its weights never change."""
 
     name: str
     """As `engine.tracking.running` has it."""
@@ -25,17 +25,19 @@ class TrackerNetwork:
     """Takes [1,3,size,size], gives a tuple; eager."""
     size: int
     """Side of its picture in px."""
-    path: Path
-    """Its file."""
     low: float = 0.0
     """What black is for it; white is 1."""
 
     @cached_property
     def form(self) -> tuple[object, ...]:
-        """All that decides what it computes, as plain values: digests of its file and of the code that reads it."""
+        """All that decides what it computes, as plain values: digests of its weights and of the code that has them."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         files = {Path(inspect.getfile(type(each))) for each in self.network.modules() if not _is_torch(each)}
         code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files)))
-        return self.size, hashlib.sha256(self.path.read_bytes()).hexdigest(), code.hexdigest()
+        return self.size, digest.hexdigest(), code.hexdigest()
 
     def picture(self, seen: Tensor) -> Tensor:
         """A picture [1,3,H,W] in 0...1 as the network takes it: [1,3,size,size]."""
@@ -44,16 +46,15 @@ class TrackerNetwork:
 
 
 def tracker_networks(mesh: MeshNet) -> tuple[TrackerNetwork, ...]:
-    """The face mesh, as it was loaded from the catalogue's file, and the detectors for near and far faces.
+    """A loaded face mesh, and the detectors for near and far faces.
 
     Raises:
         WeightsError: public weights cannot be had.
     """
-    found = [TrackerNetwork(MESH, mesh, MESH_SIZE, weights.path("mesh"))]
+    found = [TrackerNetwork(MESH, mesh, MESH_SIZE)]
     for name in ("detector-short", "detector-full"):
-        path = weights.path(name)
-        one = FaceDetector(path)
-        found.append(TrackerNetwork(detector(one.size), one.net, one.size, path, -1.0))
+        one = FaceDetector(weights.path(name))
+        found.append(TrackerNetwork(detector(one.size), one.net, one.size, -1.0))
     return tuple(found)
 
 

@@ -363,14 +363,9 @@ class Look(nn.Module):
 
 
 @pytest.fixture
-def looks(tmp_path: Path) -> tuple[TrackerNetwork, ...]:
+def looks() -> tuple[TrackerNetwork, ...]:
     """Networks of a tracker, of two sizes."""
-    files = [tmp_path / name for name in ("near.weights", "far.weights")]
-    for path in files:
-        path.write_text(path.name)
-    return tuple(
-        TrackerNetwork(path.stem, Look().eval(), size, path) for path, size in zip(files, (16, 24), strict=True)
-    )
+    return TrackerNetwork("near", Look().eval(), 16), TrackerNetwork("far", Look().eval(), 24)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The networks of a tracker as whoever compiles them is given them."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +18,19 @@ pytestmark = pytest.mark.unit
 
 
 class Brightness(nn.Module):
-    """Says how bright a picture is."""
+    """Says how bright a picture is, in its unit."""
+
+    def __init__(self, unit: float = 1.0) -> None:
+        super().__init__()
+        self.unit: Tensor
+        self.register_buffer("unit", torch.tensor(unit))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return (x.mean((2, 3)),)
+        return (x.mean((2, 3)) / self.unit,)
 
 
-@pytest.fixture
-def made_up(tmp_path: Path) -> TrackerNetwork:
-    (tmp_path / "weights").write_bytes(b"1")
-    return TrackerNetwork("made up", nn.Sequential(Brightness()), 16, tmp_path / "weights")
+def made_up(unit: float = 1.0) -> TrackerNetwork:
+    return TrackerNetwork("made up", nn.Sequential(Brightness(unit)), 16)
 
 
 @pytest.fixture
@@ -58,28 +60,26 @@ def test_they_can_be_traced_for_other_backends(found: tuple[TrackerNetwork, ...]
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
-def test_pictures_come_in_the_network_s_own_range(made_up: TrackerNetwork) -> None:
+def test_pictures_come_in_the_network_s_own_range() -> None:
     seen = torch.zeros(1, 3, 64, 48)
     seen[:, :, :32] = 1
-    assert set(made_up.picture(seen).flatten().tolist()) == {0, 1}
-    assert set(replace(made_up, low=-1.0).picture(seen).flatten().tolist()) == {-1, 1}
-    assert float(replace(made_up, low=-1.0).picture(0.5 * seen).max()) == 0
+    assert set(made_up().picture(seen).flatten().tolist()) == {0, 1}
+    assert set(replace(made_up(), low=-1.0).picture(seen).flatten().tolist()) == {-1, 1}
+    assert float(replace(made_up(), low=-1.0).picture(0.5 * seen).max()) == 0
 
 
-def test_a_form_follows_file_code_and_size(
-    made_up: TrackerNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert replace(made_up, name="another").form == made_up.form, "the name is not what it computes"
-    assert replace(made_up, size=32).form != made_up.form
-    (tmp_path / "other").write_bytes(b"2")
-    assert replace(made_up, path=tmp_path / "other").form != made_up.form
+def test_a_form_follows_weights_code_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = made_up()
+    assert made_up().form == plain.form
+    assert replace(plain, name="another").form == plain.form, "the name is not what it computes"
+    assert replace(plain, size=32).form != plain.form
+    assert made_up(2.0).form != plain.form
     (tmp_path / "code.py").write_bytes(b"class Brightness: pass")
-    own = inspect.getfile(Brightness)
     monkeypatch.setattr(module.inspect, "getfile", lambda kind: str(tmp_path / "code.py"))  # type: ignore[attr-defined]
-    assert replace(made_up).form != made_up.form, f"the code of {own} is part of it"
+    assert made_up().form != plain.form
 
 
-def test_torch_s_own_code_is_not_part_of_a_form(made_up: TrackerNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_s_own_code_is_not_part_of_a_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its version is part of a package's name."""
     asked: list[type] = []
 
@@ -88,4 +88,4 @@ def test_torch_s_own_code_is_not_part_of_a_form(made_up: TrackerNetwork, monkeyp
         return __file__
 
     monkeypatch.setattr(module.inspect, "getfile", noted)  # type: ignore[attr-defined]
-    assert made_up.form and asked == [Brightness]
+    assert made_up().form and asked == [Brightness]
