@@ -5,13 +5,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engine.errors import BadInputError
 from engine.speech.network import NetworkConfig
 from engine.speech.whisper import CHUNKS
 from engine.training.augment import AugmentConfig
 from engine.training.running import require_at_least
+
+DEVICES: Final = ("cpu", "cuda")
+"""Devices that can train."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class TrainConfig:
     """Seed of weights and material."""
     threads: int = 1
     """CPU threads."""
+    device: str = "cpu"
+    """Where the network is trained, one of `DEVICES`; the material is made by the processor."""
+    mixed: bool = False
+    """Whether products of the networks are in bfloat16 (mixed precision, for GPUs); weights and losses are float32."""
     checkpoint_steps: int = 100
     """Steps between checkpoints."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -91,6 +98,8 @@ class TrainConfig:
             raise BadInputError(f"filmed_share is {self.filmed_share}, expected a share of 0 ... 1")
         if not 0.0 <= self.averaging < 1.0:
             raise BadInputError(f"averaging is {self.averaging}, expected 0 (none) or more, below 1")
+        if self.device not in DEVICES:
+            raise BadInputError(f"device is {self.device!r}, expected one of {', '.join(DEVICES)}")
         if not self.chunks or set(self.chunks) - set(CHUNKS):
             raise BadInputError(f"chunks are {self.chunks}, expected some of {CHUNKS}")
         if not 1.0 <= self.window_s <= self.segment_s - 0.08:

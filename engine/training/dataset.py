@@ -54,6 +54,10 @@ class Batch:
         """All segments of batches of equal length."""
         return cls(*(torch.cat([vars(batch)[name] for batch in batches]) for name in vars(batches[0])))
 
+    def on(self, device: torch.device) -> "Batch":
+        """The batch in the memory of a device."""
+        return Batch(*(tensor.to(device) for tensor in vars(self).values()))
+
 
 def load_items(folder: Path) -> list[Item]:
     """All recordings of a corpus with their targets."""

@@ -6,15 +6,18 @@ must be equal; the emotion must be named. The decoder that rebuilds features is 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.speech.controls import CONTROLS, FaceBasis
-from engine.speech.network import DELAYS, Heard, NetworkConfig, SpeechNet
+from engine.speech.emotions import EMOTIONS
+from engine.speech.network import DELAYS, Answer, Heard, NetworkConfig, SpeechNet
 from engine.training.config import TrainConfig
 from engine.training.dataset import Batch
 from engine.training.expressions import expression_of
@@ -81,6 +84,7 @@ class Objective(nn.Module):
         self.register_buffer("opening", opening * _UNIT)
         self.register_buffer("width", width * _UNIT)
         self.register_buffer("faces", torch.from_numpy(basis.expression).flatten(1) * _UNIT)
+        self.register_buffer("expressions", torch.from_numpy(expression_of(np.eye(len(EMOTIONS), dtype=np.float32))))
 
     def forward(self, predicted: Tensor, wanted: Tensor, known: Tensor | None = None) -> Losses:
         """predicted, wanted: [B, T, CONTROLS] controls; known: [B, T] frames that count, all unless given."""
@@ -118,7 +122,7 @@ class Objective(nn.Module):
 
     def expression_error(self, predicted: Tensor, shares: Tensor) -> Tensor:
         """Squared error of the points that expressions move; predicted: [B, T, EXPRESSIONS], shares: [B, EMOTIONS]."""
-        wanted = torch.from_numpy(expression_of(shares.numpy()))[:, None]
+        wanted = (shares @ self.get_buffer("expressions"))[:, None]
         return ((predicted - wanted) @ self.get_buffer("faces")).square().mean() * 10.0
 
 
@@ -135,6 +139,16 @@ class Decoder(nn.Module):
     def forward(self, content: Tensor, code: Tensor) -> Tensor:
         """content: [B, T, content], code: [B, T, emotion] -> features [B, T, inputs]."""
         return cast(Tensor, self.layers(torch.cat([content, code], dim=2)))
+
+
+def _products(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Products of the networks in bfloat16 where the configuration asks for mixed precision."""
+    return torch.autocast(device.type, torch.bfloat16) if config.mixed else nullcontext()
+
+
+def _precise(answer: Answer) -> Answer:
+    """An answer in float32, for the losses."""
+    return Answer(*(part.float() for part in answer))
 
 
 def _swap(rows: Tensor, pairs: int) -> Tensor:
@@ -159,11 +173,12 @@ def step_losses(
     delays = sorted({config.network.delay, DELAYS[step % len(DELAYS)]})
     size, frames = batch.inputs.shape[:2]
     state = network.initial_state(size)
-    heard, felt = network.hear(batch.inputs), network.feel(batch.inputs, state)
     true = batch.shares[:, None].expand(-1, frames, -1)
-    told = (torch.arange(size) % 4 != 0)[:, None, None]
-    code = network.emotion_code(torch.where(told, true, felt.exp()))
-    answer = network.predict(heard, code, state)
+    told = (torch.arange(size, device=true.device) % 4 != 0)[:, None, None]
+    with _products(config, true.device):
+        heard, felt = network.hear(batch.inputs), network.feel(batch.inputs, state).float()
+        code = network.emotion_code(torch.where(told, true, felt.exp()))
+        answer = _precise(network.predict(heard, code, state))
     naming = -(true * felt)[:, min(_NAMING_FROM, frames // 2) :].sum(dim=2).mean()
     losses = {
         "lips": objective.delayed(answer.controls, batch.controls, delays, batch.known).total(config),
@@ -189,12 +204,15 @@ def _pair_losses(
     heard, felt = listened
     content, side = heard.content[rows], heard.side[rows]
     features = network.normal(batch.inputs[rows]).detach()
-    own = network.emotion_code(felt[rows].exp())
-    rebuilt = [(decoder(content, own), features), (decoder(content, _swap(own, pairs)), _swap(features, pairs))]
-    spread = content.detach().var().clamp(min=1e-4)
     true = _swap(batch.shares[rows], pairs)
-    told = network.emotion_code(true[:, None].expand(-1, content.shape[1], -1))
-    crossed = network.predict(Heard(content, side), told, network.initial_state(2 * pairs))
+    with _products(config, true.device):
+        own = network.emotion_code(felt[rows].exp())
+        selves, crossings = decoder(content, own).float(), decoder(content, _swap(own, pairs)).float()
+        told = network.emotion_code(true[:, None].expand(-1, content.shape[1], -1))
+        crossed = _precise(network.predict(Heard(content, side), told, network.initial_state(2 * pairs)))
+    rebuilt = [(selves, features), (crossings, _swap(features, pairs))]
+    content = content.float()
+    spread = content.detach().var().clamp(min=1e-4)
     wanted, known = _swap(batch.controls[rows], pairs), _swap(batch.known[rows], pairs)
     return {
         "rebuilt": config.cross_weight * torch.stack([(a - b).square().mean() for a, b in rebuilt]).mean(),

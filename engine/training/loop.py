@@ -74,16 +74,17 @@ def train(
     `filmed` segments, where there are any, take the place of `config.filmed_share` of the windows of `pool`.
 
     The material of step n depends on the seed and n only, so that an interrupted run that resumes at a checkpoint sees
-    what an uninterrupted one sees. Losses are logged in TensorBoard's format.
+    what an uninterrupted one sees, on any device. Losses are logged in TensorBoard's format.
     """
+    device = _device(config)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     network = SpeechNet(config.network).train()
     decoder = Decoder(config.network)
-    both = nn.ModuleDict({"network": network, "decoder": decoder})
+    both = nn.ModuleDict({"network": network, "decoder": decoder}).to(device)
     mean, deviation = pool.statistics()
     network.set_statistics(mean, deviation)
-    objective = Objective(basis)
+    objective = Objective(basis).to(device)
     optimiser = torch.optim.AdamW(_decayed(both, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
@@ -98,7 +99,7 @@ def train(
             noisy = batch.inputs + config.input_noise * deviation * torch.randn_like(batch.inputs)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(config, step)
-            batch = replace(batch, inputs=noisy)
+            batch = replace(batch, inputs=noisy).on(device)
             losses = step_losses(network, decoder, objective, batch, pairs, config, step)
             _descend(sum(losses.values(), torch.zeros(())), both, optimiser)
             average.update_parameters(network)
@@ -108,7 +109,14 @@ def train(
                 progress(_line(step + 1, values), (step + 1) / config.steps)
             if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.steps:
                 run.save(checkpoint, step + 1)
-    return cast(SpeechNet, average.module).eval()
+    return cast(SpeechNet, average.module).cpu().eval()
+
+
+def _device(config: TrainConfig) -> torch.device:
+    """Where a run computes."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise BadInputError('device is "cuda", but torch sees no GPU; set it to "cpu", or install torch with CUDA')
+    return torch.device(config.device)
 
 
 def _material(pool: Pool, paired: Pool | None, filmed: Pool | None, config: TrainConfig, step: int) -> Batch:
@@ -153,7 +161,7 @@ class _Run:
     def resume(self, path: Path) -> int:
         """Loads a checkpoint; returns the step to go on with."""
         try:
-            saved = torch.load(path, weights_only=True)
+            saved = torch.load(path, map_location="cpu", weights_only=True)
             step = int(saved["step"])
             for name, holder in vars(self).items():
                 holder.load_state_dict(saved[name])

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from engine.speech.controls import CONTROLS, EXPRESSIONS, FaceBasis
-from engine.speech.emotions import emotion_shares
+from engine.speech.emotions import EMOTIONS, emotion_shares
 from engine.speech.network import DELAYS, NetworkConfig, SpeechNet
+from engine.training import disentangle
 from engine.training.config import TrainConfig
 from engine.training.dataset import Batch
 from engine.training.disentangle import Decoder, Objective, step_losses
@@ -101,3 +102,55 @@ def test_training_pulls_content_apart_from_emotion(objective: Objective) -> None
         history.append({name: value.detach() for name, value in losses.items()})
     for name, share in (("content", 0.3), ("rebuilt", 0.8), ("naming", 0.7), ("expression", 0.5)):
         assert history[-1][name] < share * history[0][name], name
+
+
+def test_the_wanted_expression_is_that_of_the_shares(objective: Objective) -> None:
+    """A perfect expression costs nothing whatever the mixture of emotions."""
+    shares = torch.softmax(torch.randn(3, len(EMOTIONS), generator=torch.Generator().manual_seed(0)), dim=1)
+    wanted = torch.from_numpy(expression_of(shares.numpy()))[:, None].expand(-1, 5, -1)
+    assert objective.expression_error(wanted, shares).item() == pytest.approx(0.0, abs=1e-9)
+    assert objective.expression_error(wanted.roll(1, 0), shares).item() > 1e-3
+
+
+def test_losses_stay_on_the_device_of_their_batch(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a step lies in the processor's memory: tensors without data refuse to meet one that does.
+
+    Stands in for a GPU, with gradients.
+    """
+    monkeypatch.setattr(disentangle, "_mean", lambda errors, known: errors.mean())  # which frames are known is data
+    device = torch.device("meta")
+    network, decoder = SpeechNet(SIZES).to(device), Decoder(SIZES).to(device)
+    losses = step_losses(network, decoder, objective.to(device), batch().on(device), 2, CONFIG)
+    assert set(losses) == {"lips", "expression", "naming", "rebuilt", "content", "crossed"}
+    assert {value.device for value in losses.values()} == {device}
+    sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]  # torch's stub
+    assert all(p.grad is not None and p.grad.device == device for p in [*network.parameters(), *decoder.parameters()])
+
+
+def test_a_batch_moves_whole() -> None:
+    moved = batch().on(torch.device("meta"))
+    for name, tensor in vars(batch()).items():
+        there = vars(moved)[name]
+        assert (there.device.type, there.shape, there.dtype) == ("meta", tensor.shape, tensor.dtype)
+
+
+def test_mixed_precision_rounds_products_and_nothing_else(objective: Objective) -> None:
+    """Losses are float32 and near those without it, but not the same; so are the gradients, of weights in float32."""
+    grown: list[dict[str, float]] = []
+    gradients: list[Tensor] = []
+    for mixed in (False, True):
+        torch.manual_seed(1)
+        network, decoder = SpeechNet(SIZES), Decoder(SIZES)
+        losses = step_losses(network, decoder, objective, batch(), 2, replace(CONFIG, mixed=mixed))
+        assert {value.dtype for value in losses.values()} == {torch.float32}
+        sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]  # torch's stub
+        parameters = [*network.parameters(), *decoder.parameters()]
+        gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+        grown.append({name: value.item() for name, value in losses.items()})
+    plain, rounded = grown
+    for name, value in plain.items():
+        assert rounded[name] == pytest.approx(value, rel=0.02), name
+    assert rounded["rebuilt"] != plain["rebuilt"]
+    assert rounded["lips"] != plain["lips"]
+    assert gradients[1].dtype == torch.float32
+    assert torch.cosine_similarity(gradients[0], gradients[1], dim=0).item() > 0.999

@@ -75,6 +75,32 @@ def test_a_run_learns_and_writes_its_curves(tmp_path: Path) -> None:
     assert log.read_bytes().count(b"rebuilt") == 60
 
 
+def test_a_run_in_mixed_precision_learns_as_well(tmp_path: Path) -> None:
+    """Its weights stay float32, and lie near those of a run without it."""
+    config = replace(TINY, steps=12, learning_rate=1e-2, input_noise=0.0)
+    losses: dict[bool, list[float]] = {False: [], True: []}
+    nets = {}
+    for mixed, told in losses.items():
+
+        def note(text: str, share: float, told: list[float] = told) -> None:
+            told.append(float(text.split()[3]))
+
+        folder = tmp_path / str(mixed)
+        nets[mixed] = loop.train(_pool(), _pairs(), _basis(), replace(config, mixed=mixed), folder, note)
+    assert losses[True][-1] < 0.9 * losses[True][0]
+    assert losses[True][-1] == pytest.approx(losses[False][-1], rel=0.1)
+    assert losses[True] != losses[False]
+    assert {value.dtype for value in nets[True].state_dict().values()} == {torch.float32}
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is written."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadInputError, match='device is "cuda", but torch sees no GPU; set it to "cpu"'):
+        loop.train(_pool(), None, _basis(), replace(TINY, device="cuda"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, paired: bool) -> None:
     pairs = _pairs() if paired else None
@@ -342,6 +368,8 @@ def test_configuration_files(tmp_path: Path) -> None:
     config = read_config(path)
     assert (config.steps, config.held_out, config.network.memory, config.augment.room) == (7, ("x",), 32, 1)
     assert read_config(None) == TrainConfig()
+    path.write_text("device = 'cuda'\nmixed = true\n")
+    assert read_config(path) == TrainConfig(device="cuda", mixed=True)
 
 
 @pytest.mark.parametrize(
@@ -357,6 +385,8 @@ def test_configuration_files(tmp_path: Path) -> None:
         ("averaging = 1.0", "averaging is 1.0, expected 0"),
         ("averaging = -0.1", "averaging is -0.1"),
         ("chunks = [3]", "chunks are"),
+        ("device = 'gpu'", "device is 'gpu', expected one of cpu, cuda"),
+        ("mixed = 1", "mixed is 1, expected bool"),
         ("steps = ", "not a configuration"),
     ],
 )
