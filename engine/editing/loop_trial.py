@@ -42,8 +42,9 @@ def example() -> Tensor:
 def parts_of(picture: Tensor) -> tuple[Tensor, ...]:
     """What an edit makes of a picture [1,4,256,256], -1...1: pictures, and figures in grey levels as shares of `UNIT`.
 
-    By turns: into a frame that shows it larger, and smaller; as a network sees it; sharpened; in another one's colour;
-    its finest band; carried along with landmarks; off outlines; fine detail, as a whole and where it is quiet; noise.
+    By turns: into a frame that shows it larger, and smaller; as a network sees it, twice; sharpened; in another one's
+    colour; its finest band; carried along with landmarks; off outlines; fine detail, as a whole and where it is quiet;
+    noise.
     """
     colours, other, mask = picture[:, :3], picture[:, :3].flip(3), (2 * picture[:, 3:]).sigmoid()
     points = _spiral()
@@ -54,6 +55,7 @@ def parts_of(picture: Tensor) -> tuple[Tensor, ...]:
         warp(picture, _placed(0.7), 192, sharp=True),
         warp(picture, _placed(1.28), 192, sharp=True),
         warp(colours, _placed(0.9), 192),
+        warp(colours.contiguous(memory_format=torch.channels_last), _placed(2.6), 90),
         sharpen(colours, _SHARE),
         match_colour(colours, other, mask),
         fine(colours),

@@ -111,13 +111,13 @@ def warp(image: Tensor, matrix: NDArray[np.float64], size: int | tuple[int, int]
     shrink = _scale(matrix)
     pool = max(int(shrink / (2 if sharp else 1) + 1e-6), 1)
     part, offset = _needed(image, matrix, (height, width), pool)
-    if pool > 1:
-        part = functional.avg_pool2d(part, pool)
     samples = max(2, math.ceil(shrink / pool - 0.25)) if shrink / pool > 1.05 else 1
     mode = "bicubic" if sharp and shrink < 1 else "bilinear"
     if (loops := fits(part)) is not None:
         to_part = (matrix[:2] - ((0, 0, offset[0]), (0, 0, offset[1]))) / pool - ((0, 0, 0.5), (0, 0, 0.5))
-        return loops.resample(part, to_part, (height, width), samples, mode == "bicubic")
+        return loops.resample(part, to_part, (height, width), samples, mode == "bicubic", pool)
+    if pool > 1:
+        part = functional.avg_pool2d(_in_whole_windows(part, pool), pool)
     grid = _grid(matrix, offset, pool, (height, width), samples, part)
     crop = functional.grid_sample(
         part, grid.expand(image.shape[0], -1, -1, -1), mode=mode, padding_mode="border", align_corners=False
@@ -190,13 +190,15 @@ def _window(
 def _needed(
     image: Tensor, matrix: NDArray[np.float64], size: tuple[int, int], pool: int
 ) -> tuple[Tensor, tuple[int, int]]:
-    """The part of an image that a crop can see, in whole pooling windows, and its left and top in px."""
+    """The part of an image that a crop can see, and its left and top in px."""
     top, left, bottom, right = _window(matrix, size, tuple(image.shape[2:]), margin=2 * pool)
-    part = image[:, :, top:bottom, left:right]
-    below, beside = -(bottom - top) % pool, -(right - left) % pool
-    if below or beside:
-        part = functional.pad(part, (0, beside, 0, below), mode="replicate")
-    return part, (left, top)
+    return image[:, :, top:bottom, left:right], (left, top)
+
+
+def _in_whole_windows(part: Tensor, pool: int) -> Tensor:
+    """A picture with its border repeated below and at the right, so that pooling windows fill it."""
+    below, beside = -part.shape[2] % pool, -part.shape[3] % pool
+    return functional.pad(part, (0, beside, 0, below), mode="replicate") if below or beside else part
 
 
 def _grid(

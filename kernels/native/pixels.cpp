@@ -151,14 +151,40 @@ void add_enlarged_by(const float* plane, int height, int width, const float* sma
 
 extern "C" {
 
-void side_by_side(const float* __restrict planes, int64_t plane, int64_t row, int channels, int height, int width,
-                  four* __restrict pixels) {
-    for (int y = 0; y < height; ++y) {
-        const float* line = planes + y * row;
-        const float *second = line + (channels > 1 ? plane : 0), *third = line + (channels > 2 ? 2 * plane : 0);
-        const float* fourth = line + (channels > 3 ? 3 * plane : 0);
-        four* target = pixels + static_cast<int64_t>(y) * width;
-        for (int x = 0; x < width; ++x) target[x] = four{line[x], second[x], third[x], fourth[x]};
+void side_by_side(const float* __restrict planes, int64_t plane, int64_t row, int64_t pixel, int channels, int height,
+                  int width, int step, four* __restrict pixels) {
+    const int64_t second = channels > 1 ? plane : 0, third = channels > 2 ? 2 * plane : 0,
+                  fourth = channels > 3 ? 3 * plane : 0;
+    if (step == 1) {
+        for (int y = 0; y < height; ++y) {
+            const float* line = planes + y * row;
+            four* target = pixels + static_cast<int64_t>(y) * width;
+            if (pixel == 1)
+                for (int x = 0; x < width; ++x)
+                    target[x] = four{line[x], line[second + x], line[third + x], line[fourth + x]};
+            else
+                for (int x = 0; x < width; ++x, line += pixel)
+                    target[x] = four{line[0], line[second], line[third], line[fourth]};
+        }
+        return;
+    }
+    const int rows = (height + step - 1) / step, columns = (width + step - 1) / step;
+    const float share = 1.0f / (step * step);
+    for (int y = 0; y < rows; ++y) {
+        four* target = pixels + static_cast<int64_t>(y) * columns;
+        for (int x = 0; x < columns; ++x) target[x] = four{0, 0, 0, 0};
+        for (int inner = 0; inner < step; ++inner) {
+            const float* line = planes + within(y * step + inner, height) * row;
+            for (int x = 0; x < columns; ++x) {
+                four sum = {0, 0, 0, 0};
+                for (int across = x * step; across < (x + 1) * step; ++across) {
+                    const float* place = line + within(across, width) * pixel;
+                    sum += four{place[0], place[second], place[third], place[fourth]};
+                }
+                target[x] += sum;
+            }
+        }
+        for (int x = 0; x < columns; ++x) target[x] *= share;
     }
 }
 

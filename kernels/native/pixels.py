@@ -47,25 +47,33 @@ class Pixels:
     """Where it lies."""
 
     def resample(
-        self, picture: Tensor, matrix: NDArray[np.float64], size: tuple[int, int], samples: int, cubic: bool
+        self,
+        picture: Tensor,
+        matrix: NDArray[np.float64],
+        size: tuple[int, int],
+        samples: int,
+        cubic: bool,
+        step: int = 1,
     ) -> Tensor:
         """Sample a picture at an affine grid, its border repeated outside.
 
         Args:
-            picture: [1,C,H,W] float32; rows in one piece.
-            matrix: [2,3] place in the new picture (continuous, from its corner) -> place in the picture, counted from
-                the centre of its first pixel.
+            picture: [1,C,H,W] float32, in any order in memory.
+            matrix: [2,3] place in the new picture (continuous, from its corner) -> place in the picture, as `step`
+                leaves it, counted from the centre of its first pixel.
             size: h and w.
             samples: points per pixel and axis whose mean is taken.
             cubic: four pixels each way, not two.
+            step: means of blocks of so many pixels each way are sampled, not the pixels; where the last block is not
+                whole the border is repeated.
 
         Returns:
             [1,C,h,w].
         """
         found = torch.empty(1, picture.shape[1], *size)
-        wanted, pixels = np.ascontiguousarray(matrix, np.float64), self._side_by_side(picture)
+        wanted, pixels = np.ascontiguousarray(matrix, np.float64), self._side_by_side(picture, step)
         self.library.resample(
-            _at(pixels), *picture.shape[2:], ctypes.c_void_p(wanted.ctypes.data), samples,
+            _at(pixels), *pixels.shape[:2], ctypes.c_void_p(wanted.ctypes.data), samples,
             int(cubic), picture.shape[1], _at(found), *size,
         )  # fmt: skip
         return found
@@ -74,7 +82,7 @@ class Pixels:
         """Each pixel from where it is shifted to, by cubic convolution: [1,C,H,W] -> [1,C,H,W].
 
         Args:
-            picture: [1,C,H,W] float32; rows in one piece.
+            picture: [1,C,H,W] float32, in any order in memory.
             shift: [2,H/step,W/step] float32, px to the right and down; enlarged bilinearly.
             step: how much smaller that map is.
         """
@@ -166,16 +174,12 @@ class Pixels:
         count, total, squares = sums.tolist()
         return max(0.0, squares / count - (total / count) ** 2), strength, whole
 
-    def _side_by_side(self, picture: Tensor) -> Tensor:
-        """[H,W,4]: the channels of a pixel next to each other, where there are fewer the first again."""
-        if picture.stride(3) != 1:
-            picture = picture.contiguous()
+    def _side_by_side(self, picture: Tensor, step: int = 1) -> Tensor:
+        """[H/step,W/step,4]: the channels of a pixel next to each other, where there are fewer the first again."""
         _, channels, height, width = picture.shape
-        pixels = torch.empty(height, width, _MOST_CHANNELS)
-        self.library.side_by_side(
-            _at(picture), ctypes.c_int64(picture.stride(1)), ctypes.c_int64(picture.stride(2)), channels, height, width,
-            _at(pixels),
-        )  # fmt: skip
+        pixels = torch.empty(-(-height // step), -(-width // step), _MOST_CHANNELS)
+        plane, row, pixel = (ctypes.c_int64(picture.stride(axis)) for axis in (1, 2, 3))
+        self.library.side_by_side(_at(picture), plane, row, pixel, channels, height, width, step, _at(pixels))
         return pixels
 
 

@@ -51,6 +51,9 @@ FORMS: dict[str, Callable[[], Tensor]] = {
     "change of colour": lambda: colour_change(picture(0), picture(1), picture(2, 1).sigmoid()),
     "sharpened": lambda: sharpen(picture(), 1.3),
     "recoloured": lambda: recoloured(picture(0), picture(1)[:, :, ::8, ::8]),
+    "small crop of a frame": lambda: crop_from_rgb(
+        frame(), np.array([[2.9, 0.2, 15], [-0.2, 2.9, 40], [0, 0, 1.0]]), 192
+    ),
     "crop of a frame": lambda: crop_from_rgb(frame(), np.array([[1.7, 0.1, 40], [-0.1, 1.7, 60], [0, 0, 1.0]]), 192),
 }
 

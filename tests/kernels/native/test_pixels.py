@@ -55,6 +55,21 @@ def test_samples_of_a_pixel_are_averaged(loops: Pixels) -> None:
     torch.testing.assert_close(found, functional.avg_pool2d(source, 2), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("step", [2, 3, 5])
+@pytest.mark.parametrize("last", [False, True])
+def test_means_of_blocks_are_sampled_with_the_border_repeated(loops: Pixels, step: int, last: bool) -> None:
+    """Sizes that no step divides, channels in planes or side by side; places beyond the last block, too."""
+    source = picture(3, 41, 58)
+    source = source.contiguous(memory_format=torch.channels_last) if last else source
+    padded = functional.pad(source, (0, -58 % step, 0, -41 % step), mode="replicate")
+    matrix = np.array([[0.7, 0.1, -1.3], [-0.1, 0.8, -0.6]])
+    size = (-(-41 // step) + 6, -(-58 // step) + 6)
+    expected = loops.resample(functional.avg_pool2d(padded, step).contiguous(), matrix, size, 2, True)
+    found = loops.resample(source, matrix, size, 2, True, step)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert float((found - loops.resample(source, matrix, size, 2, True)).abs().max()) > 0.1
+
+
 def test_places_that_are_no_numbers_read_nothing_beyond_the_picture(loops: Pixels) -> None:
     for cubic in (False, True):
         for wrong in (float("nan"), float("inf"), 1e30, -1e30):
