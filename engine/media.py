@@ -244,8 +244,8 @@ def _blend_chroma(
         """Sum of full-resolution values [h, w] over each chroma sample's footprint."""
         grid = np.zeros(((cy1 - cy0) * sy, (cx1 - cx0) * sx), np.float32)
         grid[top - cy0 * sy : top - cy0 * sy + h, left - cx0 * sx : left - cx0 * sx + w] = values
-        blocks: NDArray[np.float32] = grid.reshape(cy1 - cy0, sy, cx1 - cx0, sx).sum(axis=(1, 3))
-        return blocks
+        lines = sum((grid[:, column::sx] for column in range(1, sx)), start=grid[:, 0::sx])
+        return sum((lines[row::sy] for row in range(1, sy)), start=lines[0::sy])
 
     rows = np.minimum(sy, frame.height - np.arange(cy0, cy1) * sy)
     columns = np.minimum(sx, frame.width - np.arange(cx0, cx1) * sx)

@@ -191,3 +191,24 @@ def test_shares_beyond_nothing_and_all_are_held_and_the_result_lies_between(
     inside[max(0, top) : max(0, top + 3), max(0, left) : max(0, left + 3)] = True
     assert np.abs(out[inside] - (before + held * (after - before))).max(initial=0) <= 2
     assert np.abs(out[~inside] - before).max(initial=0) <= 1
+
+
+@pytest.mark.parametrize("subsampling", get_args(Subsampling))
+@pytest.mark.parametrize("top, left", [(0, 0), (3, 5), (-2, 7)])
+def test_a_chroma_sample_takes_the_mean_share_of_its_footprint(subsampling: Subsampling, top: int, left: int) -> None:
+    """Against every pixel looked at by itself: a grey frame of odd sizes, a patch of one colour, shares by chance."""
+    sy, sx = STEPS[subsampling]
+    height, width = 13, 21
+    frame = VideoFrame.from_rgb(np.full((height, width, 3), 128, np.uint8), 0, Fraction(1, 25), subsampling)
+    share = np.random.default_rng(0).uniform(0, 1, (8, 9)).astype(np.float32)
+    blue = np.zeros((8, 9, 3), np.float32)
+    blue[..., 2] = 255
+    found = blend_rgb(frame, blue, share, top, left).planes[1]
+    whole = blend_rgb(frame, blue, np.ones_like(share), 0, 0).planes[1][0, 0]
+    grey = int(frame.planes[1][0, 0])
+    for row, column in np.ndindex(found.shape):
+        pixels = [(y, x) for y in range(row * sy, row * sy + sy) for x in range(column * sx, column * sx + sx)]
+        pixels = [(y, x) for y, x in pixels if y < height and x < width]
+        shares = [float(share[y - top, x - left]) if 0 <= y - top < 8 and 0 <= x - left < 9 else 0.0 for y, x in pixels]
+        wanted = grey + (int(whole) - grey) * sum(shares) / len(pixels)
+        assert abs(int(found[row, column]) - wanted) <= 1.0, (row, column)
