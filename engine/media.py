@@ -24,6 +24,8 @@ Plane = NDArray[np.unsignedinteger[Any]]
 """One plane of samples: uint8 for 8 bits, uint16 (value in the low bits) for more."""
 
 _STEPS: dict[str, tuple[int, int]] = {"420": (2, 2), "422": (1, 2), "444": (1, 1)}
+_BAND = 64
+"""Rows of chroma that are made RGB at once, so that what lies between stays in the processor's cache."""
 _KR_KB: dict[str, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
     "bt709": (0.2126, 0.0722),
@@ -93,22 +95,30 @@ class VideoFrame:
 
     def rgb(self) -> NDArray[np.uint8]:
         """The picture as gamma-coded RGB, uint8 [H, W, 3]; a new array at every call."""
+        out = np.empty((self.height, self.width, 3), np.uint8)
+        sy = _STEPS[self.subsampling][0]
+        for begin in range(0, self.planes[1].shape[0], _BAND):
+            chroma = slice(begin, begin + _BAND)
+            rows = slice(begin * sy, (begin + _BAND) * sy)
+            self._rgb_of((self.planes[0][rows], self.planes[1][chroma], self.planes[2][chroma]), out[rows])
+        return out
+
+    def _rgb_of(self, planes: tuple[Plane, Plane, Plane], out: NDArray[np.uint8]) -> None:
+        """Write a band of rows of the picture."""
         kr, kb = _KR_KB[self.matrix]
         kg = 1.0 - kr - kb
         y_off, y_scale, c_off, c_scale = _levels(self.bit_depth, self.full_range)
-        luma = (self.planes[0].astype(np.float32) - np.float32(y_off)) * np.float32(255.0 / y_scale) + np.float32(0.5)
-        cb = (self.planes[1].astype(np.float32) - np.float32(c_off)) * np.float32(255.0 / c_scale)
-        cr = (self.planes[2].astype(np.float32) - np.float32(c_off)) * np.float32(255.0 / c_scale)
+        luma = (planes[0].astype(np.float32) - np.float32(y_off)) * np.float32(255.0 / y_scale) + np.float32(0.5)
+        cb = (planes[1].astype(np.float32) - np.float32(c_off)) * np.float32(255.0 / c_scale)
+        cr = (planes[2].astype(np.float32) - np.float32(c_off)) * np.float32(255.0 / c_scale)
         red, blue = np.float32(2 - 2 * kr) * cr, np.float32(2 - 2 * kb) * cb
         green = np.float32(-kr / kg) * red + np.float32(-kb / kg) * blue
-        out = np.empty((self.height, self.width, 3), np.uint8)
         sy, sx = _STEPS[self.subsampling]
         for channel, offset in enumerate((red, green, blue)):
             wide = np.repeat(offset, sx, axis=1)[:, : self.width]
             for row in range(sy):
                 total = luma[row::sy] + wide[: luma[row::sy].shape[0]]
                 out[row::sy, :, channel] = np.clip(total, 0.0, 255.0, out=total)
-        return out
 
     @classmethod
     def from_rgb(

@@ -212,3 +212,17 @@ def test_a_chroma_sample_takes_the_mean_share_of_its_footprint(subsampling: Subs
         shares = [float(share[y - top, x - left]) if 0 <= y - top < 8 and 0 <= x - left < 9 else 0.0 for y, x in pixels]
         wanted = grey + (int(whole) - grey) * sum(shares) / len(pixels)
         assert abs(int(found[row, column]) - wanted) <= 1.0, (row, column)
+
+
+@pytest.mark.parametrize("subsampling", get_args(Subsampling))
+@pytest.mark.parametrize("bits", [8, 10])
+def test_rgb_of_a_tall_picture_is_that_of_its_parts(subsampling: Subsampling, bits: int) -> None:
+    """Rows are converted in bands; whichever band a row falls into, it is the same."""
+    frame = random_frame(2 * 64 * 2 + 31, 9, subsampling, bits)
+    sy, whole = STEPS[subsampling][0], frame.rgb()
+    assert whole.shape == (287, 9, 3)
+    for top in (0, 100 * sy, 128 + 12):
+        first = top // sy
+        planes = (frame.planes[0][first * sy :], frame.planes[1][first:], frame.planes[2][first:])
+        part = VideoFrame(planes, subsampling, bits, "bt709", False, 7, Fraction(1, 25)).rgb()
+        np.testing.assert_array_equal(part, whole[first * sy :])
