@@ -187,8 +187,9 @@ def frozen(network: nn.Module, examples: tuple[Tensor, ...], path: Path, name: s
     """
 
     def build() -> None:
-        """Export it as it is, and compile that."""
-        _package(lambda: torch.export.export(network, examples), path, dict(_FROZEN_OPTIONS))
+        """Export it as it is, and compile that: filters are packed only where no gradient can be asked for."""
+        with torch.no_grad():
+            _package(lambda: torch.export.export(network, examples), path, dict(_FROZEN_OPTIONS))
 
     run, seconds = _opened(path, name, build)
     return FrozenNetwork(examples, path, seconds, run)

@@ -109,6 +109,23 @@ def test_a_compiled_network_takes_what_it_was_made_for_in_any_order(tmp_path: Pa
 
 
 @pytest.mark.unit
+def test_a_network_is_compiled_for_no_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inductor leaves filters unpacked, and says nothing, where gradients may be asked for."""
+    seen: list[tuple[bool, bool]] = []
+
+    def package(program: object, package_path: str, inductor_configs: dict[str, object]) -> None:
+        seen.append((torch.is_grad_enabled(), bool(inductor_configs["freezing"])))
+        Path(package_path).write_bytes(b"code")
+
+    monkeypatch.setattr(aoti, "compiler", lambda: "c++")
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", package)
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda path: lambda *inputs: inputs)
+    with torch.enable_grad():
+        frozen(Curve(1.0), (torch.zeros(1, 3, 4, 4),), tmp_path / "curve.pt2")
+    assert seen == [(False, True)]
+
+
+@pytest.mark.unit
 def test_a_network_without_a_compiler_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise BackendUnavailable("AOTInductor needs a C++ compiler")
