@@ -37,12 +37,12 @@ class TrackerNetwork:
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         files = {Path(inspect.getfile(type(each))) for each in self.network.modules() if not _is_torch(each)}
         code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files)))
-        return self.size, digest.hexdigest(), code.hexdigest()
+        return "contiguous", self.size, digest.hexdigest(), code.hexdigest()
 
     def picture(self, seen: Tensor) -> Tensor:
-        """A picture [1,3,H,W] in 0...1 as the network takes it: [1,3,size,size]."""
+        """A picture [1,3,H,W] in 0...1 as the network takes it: [1,3,size,size], contiguous whatever it was before."""
         small = nn.functional.interpolate(seen, size=(self.size, self.size), mode="area")
-        return torch.lerp(torch.tensor(self.low), torch.tensor(1.0), small)
+        return torch.lerp(torch.tensor(self.low), torch.tensor(1.0), small).contiguous()
 
 
 def tracker_networks(mesh: MeshNet) -> tuple[TrackerNetwork, ...]:

@@ -177,7 +177,8 @@ def frozen(network: nn.Module, examples: tuple[Tensor, ...], path: Path, name: s
 
     Args:
         network: gives a tuple of tensors; its weights and its form are what the file is named after.
-        examples: inputs of the shapes, types and device that it is for.
+        examples: inputs of the shapes, types and device that it is for; they are taken as contiguous, so that a package
+            means the same whoever loads it.
         path: the package. Whoever names it sees to it that all that it depends on is in the name: the network and its
             code, torch's version, the processor and the number of threads.
         name: what the network is called in the log.
@@ -186,13 +187,15 @@ def frozen(network: nn.Module, examples: tuple[Tensor, ...], path: Path, name: s
         BackendUnavailable: there is no C++ compiler, or it fails.
     """
 
+    plain = tuple(each.contiguous() for each in examples)
+
     def build() -> None:
         """Export it as it is, and compile that: filters are packed only where no gradient can be asked for."""
         with torch.no_grad():
-            _package(lambda: torch.export.export(network, examples), path, dict(_FROZEN_OPTIONS))
+            _package(lambda: torch.export.export(network, plain), path, dict(_FROZEN_OPTIONS))
 
     run, seconds = _opened(path, name, build)
-    return FrozenNetwork(examples, path, seconds, run)
+    return FrozenNetwork(plain, path, seconds, run)
 
 
 def _opened(path: Path, name: str, build: Callable[[], None]) -> tuple[Callable[..., Any], float]:

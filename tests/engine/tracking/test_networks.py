@@ -68,6 +68,13 @@ def test_pictures_come_in_the_network_s_own_range() -> None:
     assert float(replace(made_up(), low=-1.0).picture(0.5 * seen).max()) == 0
 
 
+def test_pictures_lie_in_one_order_whatever_they_come_in() -> None:
+    """A compiled network counts on the order it was compiled for."""
+    seen = torch.rand(1, 3, 64, 48)
+    last = made_up().picture(seen.contiguous(memory_format=torch.channels_last))
+    assert last.is_contiguous() and torch.equal(last, made_up().picture(seen))
+
+
 def test_a_form_follows_weights_code_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = made_up()
     assert made_up().form == plain.form

@@ -121,7 +121,9 @@ def test_a_network_is_compiled_for_no_gradient(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", package)
     monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda path: lambda *inputs: inputs)
     with torch.enable_grad():
-        frozen(Curve(1.0), (torch.zeros(1, 3, 4, 4),), tmp_path / "curve.pt2")
+        example = torch.zeros(1, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+        made = frozen(Curve(1.0), (example,), tmp_path / "curve.pt2")
+    assert made.examples[0].is_contiguous(), "loaded with an example of another order it would read wrong numbers"
     assert seen == [(False, True)]
 
 
