@@ -1,7 +1,7 @@
 """The live benchmark's runs on little: a relay that loses, what is read from notes, result files that fit together."""
 
-import gc
 import asyncio
+import gc
 from pathlib import Path
 
 import numpy as np
