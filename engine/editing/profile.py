@@ -19,7 +19,7 @@ from engine.errors import ProfileError, ShapeError
 from engine.files import write_atomically
 from engine.generators.protocol import Region
 
-PROFILE_VERSION: Final = 1
+PROFILE_VERSION: Final = 2
 _KIND: Final = "livedub speaker profile"
 _ARRAYS: Final = (
     "rest_head", "mouth_low", "mouth_high", "mouth_mean", "mouth_covariance", "response", "response_at_zero",

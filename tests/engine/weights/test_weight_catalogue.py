@@ -15,7 +15,7 @@ PUBLISHED_PREFIXES = {
     "mobilestylegan-mapping-xml": "73e2096cad6e696e",
     "stlpips-vgg": "44597da68f49c183",
     "stlpips-alex": "b356b382f96010f7",
-    "mesh": "2efcb4f4de43c761",
+    "mesh": "1055cb9d4a9ca8b8",
     "detector-short": "3bc182eb9f33925d",
     "detector-full": "99bf9494d84f50ac",
     "detector-back": "e376cf6b168d5ece",
@@ -50,6 +50,12 @@ def test_companions_exist_and_lie_in_the_same_folder() -> None:
     pairs = [(known, CATALOGUE[name]) for known in CATALOGUE.values() for name in known.companions]
     assert pairs
     assert all(one.folder == other.folder for one, other in pairs)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_tags_name_one_wheel(name: str) -> None:
+    known = CATALOGUE[name]
+    assert not known.tag or (known.kind == "wheel" and re.fullmatch(r"cp\d+-cp\d+-[a-z0-9_]+", known.tag))
 
 
 def test_limits_of_use_are_told() -> None:
