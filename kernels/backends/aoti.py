@@ -186,7 +186,6 @@ def frozen(network: nn.Module, examples: tuple[Tensor, ...], path: Path, name: s
     Raises:
         BackendUnavailable: there is no C++ compiler, or it fails.
     """
-
     plain = tuple(each.contiguous() for each in examples)
 
     def build() -> None:
