@@ -3,8 +3,8 @@
 - 1x1 convolutions become matrix products over pixels: the library's product reaches the processor's peak with weights
   as they are, its convolution only with weights that were packed when the graph was compiled.
 - An order of channels that a graph asks for is moved into the weights of the layer before: no element is moved.
-- Convolutions and large products run in bfloat16 where that is asked for; sums inside them, and everything between
-  them, stay float32.
+- Convolutions and large products run in bfloat16 where that is asked for; sums inside them, everything between them,
+  and the layers of small maps stay float32.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,12 @@ aten: Final = torch.ops.aten
 _LARGE: Final = 1 << 21
 """Multiplications of a matrix product from which on it runs in bfloat16; style layers are smaller and stay exact."""
 _FEW_PIXELS: Final = 64
+_COARSE_PIXELS: Final = 256
+"""Pixels of a map up to which its layers stay float32: what is rounded there is seen in the whole face.
+
+Gradients of the default generator's step have a cosine of .973 with float32's when all layers run in bfloat16, .994
+without those of 8x8 px, .996 without those of 16x16 px; any one layer above costs .006 at most. They are a tenth of
+the arithmetic."""
 _MOVES: Final = (aten.view.default, aten.permute.default, aten.slice.Tensor, aten.reshape.default)
 _POINTWISE: Final = (aten.add.Tensor, aten.mul.Tensor, aten.sub.Tensor, aten.leaky_relu.default, aten.relu.default)
 
@@ -35,7 +41,7 @@ class Lowering:
     order: bool = True
     """Whether orders of channels move into weights."""
     half: bool = False
-    """Whether convolutions and large products run in bfloat16."""
+    """Whether convolutions and large products run in bfloat16, but for maps of a few pixels (`_COARSE_PIXELS`)."""
 
 
 def lowered(graph: FlatGraph, lowering: Lowering) -> Callable[..., tuple[Tensor, ...]]:
@@ -116,7 +122,7 @@ class _Interpreter(fx.Interpreter):
             found = self._as_product(x, weight, padding)
         else:
             rest = (None, stride, padding, dilation, transposed, output_padding, groups)
-            if self._lowering.half and x.dtype == torch.float32:
+            if self._lowering.half and x.dtype == torch.float32 and x.shape[2] * x.shape[3] > _COARSE_PIXELS:
                 halves = (x.to(torch.bfloat16), weight.to(torch.bfloat16))
                 found = aten.convolution.default(*halves, *rest).to(torch.float32)
             else:
@@ -135,7 +141,7 @@ class _Interpreter(fx.Interpreter):
         return self._product(seen.reshape(b * h * w, -1), flat).reshape(b, h, w, -1).permute(0, 3, 1, 2)
 
     def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        large = a.shape[0] * a.shape[1] * b.shape[1] >= _LARGE
+        large = a.shape[0] * a.shape[1] * b.shape[1] >= _LARGE and a.shape[0] > _COARSE_PIXELS
         if self._lowering.half and large and a.dtype == torch.float32:
             return torch.mm(a.to(torch.bfloat16), b.to(torch.bfloat16)).to(torch.float32)
         return torch.mm(a, b)

@@ -64,6 +64,20 @@ def test_half_precision_is_close_and_casts_once(generator: MobileStyleGAN, rende
             assert node.args[0].target is not torch.ops.aten._to_copy.default
 
 
+@pytest.mark.parametrize(("side", "exact"), [(16, True), (17, False)])
+@pytest.mark.parametrize("filter_side", [1, 3])
+def test_layers_of_small_maps_stay_exact_in_half_precision(side: int, exact: bool, filter_side: int) -> None:
+    noise = torch.Generator().manual_seed(6)
+    weight = torch.randn(128, 128, filter_side, filter_side, generator=noise)
+    x = torch.randn(1, 128, side, side, generator=noise)
+
+    def layer(x: Tensor) -> Tensor:
+        return functional.conv2d(x, weight, padding=filter_side // 2)
+
+    found, true = lower(trace(layer, (x,)), Lowering(half=True))(x)[0], layer(x)
+    assert bool(((found - true).abs().max() < 1e-5 * true.abs().max()) == exact)
+
+
 def test_lowered_function_has_the_gradient(generator: MobileStyleGAN, render: FlatGraph) -> None:
     run = lowered(render, Lowering())
     w = code(generator).requires_grad_(True)
