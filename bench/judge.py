@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,6 @@ from bench.machine import header, write_json
 from engine.errors import BadInputError
 from engine.evaluation import JUDGES, Collector, Judge, MeasuredFrame, NotMeasured, figures
 from engine.evaluation.judges import check_reading
-from engine.evaluation.pictures import load_opencv
 from engine.media import VideoFrame
 from engine.tracking.tracker import FaceTracker
 from streaming.ingest.file import probe_video, read_video
@@ -112,7 +112,6 @@ def opened(rgb: NDArray[np.uint8], points: NDArray[np.float32], change: float) -
     The picture is stretched along the face's down axis only: in the mouth's middle by the whole change, less towards
     its corners; half an inter-ocular distance above and below nothing moves.
     """
-    cv = load_opencv()
     height, width = rgb.shape[:2]
     down = _down(points)
     across = np.array([down[1], -down[0]])
@@ -130,7 +129,7 @@ def opened(rgb: NDArray[np.uint8], points: NDArray[np.float32], change: float) -
     source = np.sign(below) * np.where(depth < new_gap, depth * gap / new_gap, np.where(depth < reach, outer, depth))
     move = source - below
     map_x, map_y = (np.asarray(v, dtype=np.float32) for v in (x + move * down[0] - 0.5, y + move * down[1] - 0.5))
-    return np.asarray(cv.remap(rgb, map_x, map_y, cv.INTER_CUBIC, borderMode=cv.BORDER_REPLICATE), dtype=np.uint8)
+    return np.asarray(cv2.remap(rgb, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
 def _down(points: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadInputError, MediaError
 from engine.evaluation import Collector, Judge, MeasuredFrame
 from engine.evaluation.lse import LSE, LipSync, without
-from engine.evaluation.pictures import load_opencv
 from engine.evaluation.reconstruction import Distance, Reconstruction
 from engine.evaluation.strips import StripMaker, resized
 from engine.media import VideoFrame
@@ -97,14 +97,13 @@ def lower_face(points: NDArray[np.float32], height: int, width: int) -> tuple[ND
         height: rows of the picture.
         width: columns of the picture.
     """
-    cv = load_opencv()
     soft = max(1.0, _SOFT * float(np.linalg.norm(points[45] - points[36])))
     low = np.floor(points[_JAW].min(0) - 3 * soft).astype(int).clip(0, [width - 1, height - 1])
     high = np.ceil(points[_JAW].max(0) + 3 * soft).astype(int).clip(low + 1, [width, height])
-    hull = cv.convexHull((points[_JAW] - low).round().astype(np.int32))
+    hull = cv2.convexHull((points[_JAW] - low).round().astype(np.int32))
     mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.float32)
-    cv.fillConvexPoly(mask, hull, 1.0)
-    return np.asarray(cv.GaussianBlur(mask, (0, 0), soft), np.float32), (int(low[1]), int(low[0]))
+    cv2.fillConvexPoly(mask, hull, 1.0)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), soft), np.float32), (int(low[1]), int(low[0]))
 
 
 def paired(

@@ -39,10 +39,6 @@ _COLOUR_LIMIT: Final = 0.12
 """Largest colour correction, in units of -1...1."""
 _FINE_PX: Final = 1.4
 """Standard deviation of the blur that takes away what sharpening adds to, crop px."""
-_FOLLOWED: Final = 0.15
-"""Share of a new frame in the running change of colour."""
-_SUDDEN: Final = 0.06
-"""Mean change of light, of a range of 2, beyond which a frame's own colour is taken, at twice this wholly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +147,7 @@ def inner_distance(hull: NDArray[np.float64], xs: Tensor, ys: Tensor) -> Tensor:
 
 
 def colour_change(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-    """What brings the region's light and colour to the source's, as its edge says.
-
-    The difference of both, where the mask is neither 0 nor 1, is spread over the region by a normalised convolution
-    (Knutsson and Westin 1993) with a wide kernel, so that it changes slowly and knows nothing of the mouth.
+    """What brings the region's light and colour to the source's, as its edge says (`spread_change`).
 
     Args:
         found: [1,3,h,w] rendered region, -1...1.
@@ -167,39 +160,42 @@ def colour_change(found: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ShapeError: sizes that do not belong together.
     """
-    if found.shape != source.shape or found.shape[1] != 3 or mask.shape != (1, 1, *found.shape[2:]):
+    return spread_change(found, source, 4 * mask * (1 - mask), _SPREAD_PX)
+
+
+def spread_change(found: Tensor, source: Tensor, weight: Tensor, spread: float) -> Tensor:
+    """The difference of two pictures where they may be compared, spread over all of them.
+
+    By a normalised convolution (Knutsson and Westin 1993): it changes slowly and knows nothing of what has no weight.
+
+    Args:
+        found: [1,3,h,w] rendered region, -1...1.
+        source: [1,3,h,w] what it is compared with.
+        weight: [1,1,h,w] where, 0...1.
+        spread: standard deviation of the kernel, in eighths of the region's px.
+
+    Returns:
+        [1,3,h/8,w/8] to be added (`recoloured`).
+
+    Raises:
+        ShapeError: sizes that do not belong together.
+    """
+    if found.shape != source.shape or found.shape[1] != 3 or weight.shape != (1, 1, *found.shape[2:]):
         raise ShapeError(
-            f"rendered {tuple(found.shape)}, frame {tuple(source.shape)} and mask {tuple(mask.shape)}; expected twice "
-            "[1,3,h,w] and [1,1,h,w]"
+            f"rendered {tuple(found.shape)}, frame {tuple(source.shape)} and mask {tuple(weight.shape)}; expected "
+            "twice [1,3,h,w] and [1,1,h,w]"
         )
-    ring = _small(4 * mask * (1 - mask))
-    difference = _small(source - found).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
-    rows, columns = (blur_matrix(size, _SPREAD_PX, False) for size in ring.shape[2:])
-    spread = along(torch.cat([difference * ring, ring], 1), rows, columns)
-    return (spread[:, :3] / spread[:, 3:].clamp(min=1e-4)).clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT)
+    where = shrunk(weight)
+    difference = shrunk(source - found).clamp(-2 * _COLOUR_LIMIT, 2 * _COLOUR_LIMIT)
+    rows, columns = (blur_matrix(size, spread, False) for size in where.shape[2:])
+    summed = along(torch.cat([difference * where, where], 1), rows, columns)
+    return (summed[:, :3] / summed[:, 3:].clamp(min=1e-4)).clamp(-_COLOUR_LIMIT, _COLOUR_LIMIT)
 
 
-def _small(picture: Tensor) -> Tensor:
+def shrunk(picture: Tensor) -> Tensor:
     """Means of blocks: [1,C,h,w] -> [1,C,h/8,w/8]."""
     loops = fits(picture)
     return functional.avg_pool2d(picture, _COARSE) if loops is None else loops.shrunk(picture, _COARSE)
-
-
-def followed(last: Tensor | None, change: Tensor) -> Tensor:
-    """A shot's running change of colour: a share of the new one, more of it where the light changes as a whole.
-
-    The ring at the mask's edge crosses jaw, neck and collar, which move: the change that a single frame asks for
-    flickers with them, and so would all skin. Light that is switched is followed at once.
-
-    Args:
-        last: the running change before; None at the begin of a shot.
-        change: [1,3,h,w] this frame's (`colour_change`).
-    """
-    if last is None:
-        return change
-    jump = float((change - last).mean().abs())
-    sudden = min(1.0, max(0.0, jump / _SUDDEN - 1))
-    return torch.lerp(last, change, _FOLLOWED + (1 - _FOLLOWED) * sudden)
 
 
 def recoloured(found: Tensor, change: Tensor) -> Tensor:

@@ -9,17 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.editing.compositing import (
-    Patch,
-    colour_change,
-    followed,
-    lower_face_mask,
-    recoloured,
-    sharpen,
-    to_frame,
-)
+from engine.editing.compositing import Patch, lower_face_mask, sharpen, to_frame
 from engine.editing.detail import Detail, compare_detail, luma
 from engine.editing.grain import Grain
+from engine.editing.light import Light
 from engine.editing.meter import MouthMeter
 from engine.editing.mouth import MOUTH_UNITS, MOVED_POINTS, OPENING, mouth_shape, opened_by
 from engine.editing.observation import Observation, observe, region_picture
@@ -28,7 +21,7 @@ from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig, RefineProblem, refine
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.stepping import FastForms, refine_by
-from engine.editing.texture import Texture, skin
+from engine.editing.texture import Texture, carried, skin
 from engine.generators.stats import WStatistics
 from engine.speech.alignment import Alignment, GeometricAlignment
 from engine.timing import stopwatch
@@ -54,8 +47,8 @@ class Shot:
 
     texture: Texture | None = None
     """The skin's own texture; None before the first frame."""
-    colour: Tensor | None = None
-    """[1,3,h,w] running change of colour (`colour_change`); None before the first frame."""
+    light: Light | None = None
+    """How light and colour are changed; None before the first frame."""
     grain: Grain = field(default_factory=Grain)
     """Noise, new and lying on the face."""
 
@@ -254,10 +247,12 @@ class FrameEditor:
         state, shot = done.state, done.shot
         with stopwatch(times, "composite"), torch.no_grad():
             detail = state.detail or Detail(self.profile.sharpening, self.profile.grain)
-            shot.colour = followed(shot.colour, colour_change(done.picture, source, done.mask))
-            picture = sharpen(recoloured(done.picture, shot.colour), detail.share)
-            shot.texture = Texture.following(shot.texture, source, done.seen.points, done.aim, region)
-            picture = shot.texture.onto(picture, source, skin(done.aim, region))
+            own = skin(done.aim, region)
+            filmed = carried(source, done.seen.points, done.aim, region)
+            shot.light = Light.following(shot.light, done.picture, filmed, done.mask, own)
+            picture = sharpen(shot.light.onto(done.picture, own), detail.share)
+            shot.texture = Texture.following(shot.texture, filmed, done.aim, region)
+            picture = shot.texture.onto(picture, source, own)
             height, width = done.rgb.shape[:2]
             patch = to_frame(picture, done.mask * done.strength, done.seen, region, (height, width))
             detail.follow(*compare_detail(patch, done.rgb))

@@ -30,7 +30,7 @@ _COARSE: Final = 4
 """The blur is found at this fraction of the size."""
 _GRID_PX: Final = 8
 """Step of the grid on which the displacement is found."""
-_RENEWED: Final = 0.35
+_RENEWED: Final = 0.25
 """Share of a new frame in the running texture."""
 _MOST_GAIN: Final = 1.6
 """Largest factor on the running texture."""
@@ -143,8 +143,7 @@ class Texture:
     def following(
         cls,
         last: Self | None,
-        source: Tensor,
-        points: NDArray[np.float64],
+        filmed: Tensor,
         target: NDArray[np.float64],
         region: Region,
     ) -> Self:
@@ -154,12 +153,11 @@ class Texture:
 
         Args:
             last: of the frame before; None at the begin of a shot.
-            source: [1,3,h,w] the frame's own region, -1...1.
-            points: [68,2] filmed landmarks, crop px.
+            filmed: [1,3,h,w] the frame's own region, its landmarks moved to where they are wanted (`carried`).
             target: [68,2] wanted landmarks, crop px.
             region: where the region lies in the crop.
         """
-        fresh = fine(carried(source, points, target, region))
+        fresh = fine(filmed)
         if last is None:
             return cls(fresh, target)
         return cls(torch.lerp(carried(last.band, last.target, target, region), fresh, _RENEWED), target)

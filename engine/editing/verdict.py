@@ -48,6 +48,8 @@ _SIZE_PX: Final = (50.0, 120.0)
 _FRAMES: Final = (40, 120)
 _USABLE: Final = (0.7, 1.0)
 _ANSWER: Final = (0.4, 0.8)
+_LEAST_SQUARES: Final = 1e-6
+"""Sum of squares of the clip's openings under which they say nothing of what goes with them."""
 _GOOD, _FAIR = 75, 50
 
 
@@ -130,7 +132,7 @@ def assess(
     low, high = np.quantile(mouths, (0.02, 0.98), axis=0)
     yaw = float(np.ptp([item.pose.yaw_deg for item in observations]))
     size, usable = float(np.median(iod_px)), reasons.get("ok", 0) / max(1, sum(reasons.values()))
-    shown, answer = max(teeth, default=0.0), float(response[OPENING, OPENING])
+    shown, answer = max(teeth, default=0.0), _answer(response, mouths / MOUTH_UNITS)
     opens, closes, widens = float(high[OPENING] - low[OPENING]), float(low[OPENING]), float(high[WIDTH] - low[WIDTH])
     found: list[tuple[str, float, bool, str]] = [
         ("answer", _share(answer, *_ANSWER), answer < _ANSWER[0],
@@ -155,6 +157,19 @@ def assess(
     shares = {name: round(share, 3) for name, share, _, _ in found}
     mean = sum(_WEIGHTS[name] * share for name, share in shares.items()) / sum(_WEIGHTS.values())
     return Assessment(round(100 * mean), shares, [words for _, _, weak, words in found if weak])
+
+
+def _answer(response: NDArray[np.float64], mouths: NDArray[np.float64]) -> float:
+    """How much of an opening shows when it is asked for as this speaker makes it: with all that goes with it.
+
+    The slope of the shown opening over the asked one, over the clip's own mouths [N,8]. A speaker's openings go with
+    lips and corners that move, too; asked for alone they are mouths that nobody makes.
+    """
+    away = mouths - mouths.mean(0)
+    together = away.T @ away[:, OPENING]
+    if together[OPENING] < _LEAST_SQUARES:
+        return float(response[OPENING, OPENING])
+    return float(response[OPENING] @ together / together[OPENING])
 
 
 def _share(value: float, none: float, whole: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, ShapeError
+from engine.errors import ShapeError
 from engine.evaluation import figures as f
 from engine.evaluation.judges import Judge, check_reading
 from engine.evaluation.machine import describe_machine, versions
@@ -103,11 +103,7 @@ class Collector:
         self._measured = Measurements(judged=judge is not None, rest_opening=rest_opening)
         self._last_luma: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
         self._last_descriptors: tuple[f.Series, f.Series] | None = None
-        self._motion: MotionCompensation | None = None
-        try:
-            self._motion = MotionCompensation()
-        except BackendError as error:
-            self._measured.reasons["flicker"] = str(error)
+        self._motion = MotionCompensation()
 
     def add(self, frame: EditedFrameLike) -> None:
         """Measures one frame; every frame of the run comes, in order of time."""
@@ -138,7 +134,7 @@ class Collector:
         place, pairs = (frame.mask, frame.mask_origin), self._measured.pairs
         pairs["seam"].append((gradient_across(edited, *place), gradient_across(source, *place)))
         pairs["sharpness"].append((laplacian_variance(edited, *place), laplacian_variance(source, *place)))
-        if self._motion is not None and before is not None:
+        if before is not None:
             residual = self._motion.residual
             pairs["flicker"].append((residual(before[0], edited, *place), residual(before[1], source, *place)))
 

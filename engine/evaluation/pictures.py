@@ -4,14 +4,14 @@ Pure functions on planes. Letters: H, W picture; h, w mask. A mask is float [h,w
 `origin` = (top, left); what sticks out of the picture is cut off. Ratios to the source are taken by the caller.
 """
 
-import importlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, ShapeError
+from engine.errors import ShapeError
 from engine.evaluation.figures import require_shape
 from engine.media import VideoFrame
 
@@ -143,29 +143,12 @@ def laplacian_variance(plane: Plane, mask: Plane, origin: tuple[int, int]) -> fl
     return float(laplacian[inside].var()) if inside.any() else float("nan")
 
 
-def load_opencv() -> Any:
-    """OpenCV, which estimates motion for the flicker figure.
-
-    Raises:
-        BackendError: it is not installed.
-    """
-    try:
-        return importlib.import_module("cv2")
-    except ImportError as error:
-        raise BackendError("OpenCV is not installed; expected it for the flicker figure: livedub[eval]") from error
-
-
 class MotionCompensation:
     """What remains of the change between consecutive pictures once motion is taken out."""
 
     def __init__(self) -> None:
-        """Prepares the estimator (dense inverse search optical flow, OpenCV's "medium" preset).
-
-        Raises:
-            BackendError: OpenCV is not installed.
-        """
-        self._cv = load_opencv()
-        self._flow = self._cv.DISOpticalFlow_create(self._cv.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        """Prepares the estimator (dense inverse search optical flow, OpenCV's "medium" preset)."""
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def residual(self, before: Plane, now: Plane, mask: Plane, origin: tuple[int, int]) -> float:
         """Mean absolute difference of consecutive regions, the earlier one moved onto the later one.
@@ -190,9 +173,10 @@ class MotionCompensation:
         inside = self._shrunk(region.mask) > INSIDE
         if not inside.any():
             return float("nan")
-        flow = self._flow.calc(*(np.clip(np.rint(part), 0, 255).astype(np.uint8) for part in (second, first)), None)
+        later, earlier = (np.clip(np.rint(part), 0, 255).astype(np.uint8) for part in (second, first))
+        flow = self._flow.calc(later, earlier, None)  # type: ignore[call-overload]  # None: no first guess
         rows, columns = np.indices(second.shape, dtype=np.float32)
-        moved = self._cv.remap(first, columns + flow[..., 0], rows + flow[..., 1], self._cv.INTER_LINEAR)
+        moved = cv2.remap(first, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR)
         return float(np.abs(second - moved)[inside].mean())
 
     def _shrunk(self, plane: Plane) -> Plane:
@@ -200,4 +184,4 @@ class MotionCompensation:
         if scale == 1.0:
             return np.ascontiguousarray(plane)
         size = (FLOW_WIDTH, max(1, round(plane.shape[0] * scale)))
-        return np.asarray(self._cv.resize(plane, size, interpolation=self._cv.INTER_AREA), dtype=np.float32)
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), dtype=np.float32)

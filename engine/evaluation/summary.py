@@ -73,7 +73,6 @@ class Measurements:
     passed: Counter[str] = field(default_factory=Counter)
     effort: Counter[int] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
-    reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def edited(self) -> int:
@@ -107,9 +106,6 @@ def summarise(measured: Measurements) -> Summary:
     for key, measure in measures.items():
         if key in JUDGED and not measured.judged:
             summary.not_measured[key] = "no judge (install livedub[eval] and fetch its weights)"
-            continue
-        if key in measured.reasons:
-            summary.not_measured[key] = measured.reasons[key]
             continue
         try:
             value, frames, left_out = measure()

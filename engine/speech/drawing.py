@@ -1,13 +1,13 @@
 """A picture of what the model makes of speech: sound, activity, opening and width, emotion, and faces over time."""
 
-import importlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, BadInputError, ShapeError
+from engine.errors import BadInputError, ShapeError
 from engine.speech.controls import FRAME_RATE
 from engine.speech.emotions import EMOTIONS, Shares
 from engine.speech.features import SAMPLE_RATE
@@ -68,10 +68,6 @@ class _Canvas:
     """A white picture with rows from top to bottom that share one axis of time."""
 
     def __init__(self, height: int, seconds: float) -> None:
-        try:
-            self._cv2: Any = importlib.import_module("cv2")
-        except ImportError as error:
-            raise BackendError(f"OpenCV is not installed: {error}; pip install 'livedub[eval]'") from error
         self.picture: Picture = np.full((height, _WIDTH, 3), 255, np.uint8)
         self._seconds = seconds
 
@@ -81,13 +77,13 @@ class _Canvas:
 
     def text(self, words: str, left: float, base: float, colour: tuple[int, int, int] = _INK) -> None:
         """Words that begin at `left` and stand on `base`."""
-        font, smooth = self._cv2.FONT_HERSHEY_SIMPLEX, self._cv2.LINE_AA
-        self._cv2.putText(self.picture, words, (round(left), round(base)), font, 0.45, colour, 1, smooth)
+        font, smooth = cv2.FONT_HERSHEY_SIMPLEX, cv2.LINE_AA
+        cv2.putText(self.picture, words, (round(left), round(base)), font, 0.45, colour, 1, smooth)
 
     def stroke(self, x: Curve, y: Curve, colour: tuple[int, int, int], closed: bool = False, thick: int = 1) -> None:
         """A line through points, drawn with sub-pixel precision."""
         points = np.round(np.stack([x, y], axis=1) * 16).astype(np.int32)
-        self._cv2.polylines(self.picture, [points], closed, colour, thick, self._cv2.LINE_AA, 4)
+        cv2.polylines(self.picture, [points], closed, colour, thick, cv2.LINE_AA, 4)
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: tuple[int, int, int]) -> None:
         """A filled rectangle."""

@@ -88,7 +88,7 @@ def rigid_template() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return np.array([row[0] for row in rows]), np.array([row[1:] for row in rows])
 
 
-_RIGID_POINTS, _RIGID_PLACES = rigid_template()
+RIGID_POINTS, _RIGID_PLACES = rigid_template()
 _RIGID_CENTRED: Final = _RIGID_PLACES - _RIGID_PLACES.mean(0)
 
 
@@ -104,7 +104,7 @@ def head_pose(mesh: NDArray[Any]) -> HeadPose:
     if mesh.shape != (MESH_POINTS, 3):
         raise ShapeError(f"mesh has shape {mesh.shape}, expected [{MESH_POINTS}, 3]")
     points = mesh.astype(np.float64)
-    rigid = points[_RIGID_POINTS]
+    rigid = points[RIGID_POINTS]
     u, _, vt = np.linalg.svd((rigid - rigid.mean(0)).T @ _RIGID_CENTRED)
     rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
     left, right = points[list(OUTER_EYE_CORNERS)]

@@ -18,6 +18,7 @@ from engine.tracking.mesh import MESH_SIZE, MeshNet
 from engine.tracking.pose import OUTER_EYE_CORNERS, HeadPose, head_pose
 from engine.tracking.running import MESH, passed
 from engine.tracking.smoothing import QuadSmoother
+from engine.tracking.steadying import CropView, MeshSteadier
 
 Reason = Literal["ok", "no_face", "turned_away", "cut", "too_small", "covered"]
 """Why a frame has no usable face; "cut": none on the first frame after a cut."""
@@ -62,9 +63,9 @@ class TrackedFace:
     """The followed face in one frame."""
 
     points: NDArray[np.float32]
-    """[68,3] px of the frame: the 68 landmarks as measured in this frame, not smoothed; z away from the camera."""
+    """[68,3] px of the frame: the 68 landmarks of `mesh`, z away from the camera; lips as measured in this frame."""
     pose: HeadPose
-    """Where the head is and how it is turned, as measured in this frame."""
+    """Where the head is and how it is turned, from the steadied mesh."""
     quad: NDArray[np.float64]
     """[4,2] px: the smoothed FFHQ crop (top left, bottom left, bottom right, top right)."""
     iod_px: float
@@ -72,7 +73,8 @@ class TrackedFace:
     confidence: float
     """0 to 1, from the mesh network's score."""
     mesh: NDArray[np.float32]
-    """[468,3] px of the frame: the whole mesh."""
+    """[468,3] px of the frame: the whole mesh; x and y of jaw, brows, nose, eyes and of the points that give the pose
+    are steadied by optical flow (`steadying`), all else is as measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +148,20 @@ class FaceTracker:
         found = self._follow(rgb) or self._find(rgb)
         if found is None:
             return self._without("cut" if cut else "no_face", cut)
-        mesh, score = found
-        jump = self._state.jumped(mesh, seconds)
+        jump = self._state.jumped(found.mesh, seconds)
         if jump:
-            self._state.smoother = QuadSmoother()
-        self._state.mesh, self._state.seconds = mesh, seconds
-        return self._judge(mesh, score, cut or jump)
+            self._state.begin_anew()
+        self._state.mesh, self._state.seconds = found.mesh, seconds
+        return self._judge(self._steadied(rgb, found), found.score, cut or jump)
+
+    def _steadied(self, rgb: NDArray[np.uint8], found: "_Fit") -> NDArray[np.float64]:
+        """The mesh of a face that was found, steadied; the frame is kept for the next one, as that will be cropped."""
+        steadier, matrix = self._state.steadier, found.next_crop.matrix()
+        mesh = steadier.steady(found.view, found.mesh, self._seconds)
+        stays = np.array_equal(matrix, found.view.matrix)
+        view = found.view if stays else CropView.of(crop_from_rgb(rgb, matrix, MESH_SIZE), matrix)
+        steadier.remember(view, mesh, self._seconds)
+        return mesh
 
     def _judge(self, mesh: NDArray[np.float64], score: float, cut: bool) -> TrackResult:
         """Decide whether a face that was found can be edited."""
@@ -178,16 +188,16 @@ class FaceTracker:
         return TrackResult(face=face, reason="ok", cut=cut)
 
     def _without(self, reason: Reason, cut: bool) -> TrackResult:
-        """A result without a face; smoothing begins anew with the next one."""
-        self._state.smoother = QuadSmoother()
+        """A result without a face; smoothing and steadying begin anew with the next one."""
+        self._state.begin_anew()
         return TrackResult(face=None, reason=reason, cut=cut)
 
-    def _follow(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float] | None:
-        """Mesh and score from the crop of the frame before; None when there was none or the face has left it."""
+    def _follow(self, rgb: NDArray[np.uint8]) -> "_Fit | None":
+        """The face in the crop of the frame before; None when there was none or the face has left it."""
         return self._fit(rgb, self._state.crop) if self._state.crop is not None else None
 
-    def _find(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float] | None:
-        """Mesh and score of a face found by the detectors; None without one."""
+    def _find(self, rgb: NDArray[np.uint8]) -> "_Fit | None":
+        """A face found by the detectors; None without one."""
         for detector in self._detectors:
             for detection in self._in_order(detector.detect(rgb)):
                 fitted = self._fit(rgb, _crop_of_detection(detection))
@@ -205,16 +215,31 @@ class FaceTracker:
             return sorted(faces, key=lambda face: float(np.linalg.norm(face.centre - place)))
         return sorted(faces, key=lambda face: -face.size)
 
-    def _fit(self, rgb: NDArray[np.uint8], crop: "_Crop") -> tuple[NDArray[np.float64], float] | None:
+    def _fit(self, rgb: NDArray[np.uint8], crop: "_Crop") -> "_Fit | None":
         """Run the mesh on a crop and set the crop of the next pass; None when it holds no face."""
         matrix = crop.matrix()
-        points, score = passed(MESH, self._net, crop_from_rgb(rgb, matrix, MESH_SIZE))
+        picture = crop_from_rgb(rgb, matrix, MESH_SIZE)
+        points, score = passed(MESH, self._net, picture)
         if float(score) < _FACE_SCORE:
             self._state.crop = None
             return None
         mesh = transform_points(points[0].numpy(), matrix)
         self._state.crop = crop.follow(mesh)
-        return mesh, float(score)
+        return _Fit(mesh, float(score), CropView.of(picture, matrix), self._state.crop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A face that the mesh network found in a crop."""
+
+    mesh: NDArray[np.float64]
+    """[468,3] px of the frame, as measured."""
+    score: float
+    """Logit of its being a face."""
+    view: CropView
+    """The crop."""
+    next_crop: "_Crop"
+    """Where to look for it in the next frame."""
 
 
 @dataclass(slots=True)
@@ -222,7 +247,7 @@ class _State:
     """What is carried from frame to frame within one shot."""
 
     mesh: NDArray[np.float64] | None = None
-    """[468,3] px: the last mesh of the followed face."""
+    """[468,3] px: the last mesh of the followed face, as measured."""
     seconds: float = -math.inf
     """When that was."""
     crop: "_Crop | None" = None
@@ -231,6 +256,11 @@ class _State:
     covered: bool = False
     turned: bool = False
     smoother: QuadSmoother = field(default_factory=QuadSmoother)
+    steadier: MeshSteadier = field(default_factory=MeshSteadier)
+
+    def begin_anew(self) -> None:
+        """Forget what smooths and steadies: the next mesh is taken as measured."""
+        self.smoother, self.steadier = QuadSmoother(), MeshSteadier()
 
     def jumped(self, mesh: NDArray[np.float64], seconds: float) -> bool:
         """Whether a mesh is too far from the last one for the same face in motion: a cut between similar pictures."""

@@ -179,7 +179,6 @@ def _extras() -> list[Finding]:
     findings = []
     for package, module, purpose, extra in (
         ("dlib-bin", "dlib", "judge of landmarks and identity in reports", "eval"),
-        ("opencv-python-headless", "cv2", "flicker in reports; livedub plot", "eval"),
         ("face-alignment", "face_alignment", "--tracker fan", "fan"),
     ):
         try:

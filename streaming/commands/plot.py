@@ -21,8 +21,7 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "plot",
         help=about,
-        description=f"{about.capitalize()}: sound, activity, opening and width of the mouth, emotion, landmark faces; "
-        "needs livedub[eval].",
+        description=f"{about.capitalize()}: sound, activity, opening and width of the mouth, emotion, landmark faces.",
     )
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="speech: a sound or video file")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="PNG", help="picture to write")

@@ -14,8 +14,6 @@ from engine.errors import BadInputError
 from engine.evaluation import figures
 from engine.media import VideoFrame
 
-pytest.importorskip("cv2", reason="the warp needs OpenCV")
-
 SIZE = 128
 
 

@@ -9,7 +9,6 @@ import torch
 from engine.editing.compositing import (
     colour_change,
     convex_hull,
-    followed,
     lower_face_mask,
     match_colour,
     recoloured,
@@ -78,31 +77,6 @@ def test_colour_match_takes_the_rings_difference_and_not_the_mouths() -> None:
 def cast(level: float) -> torch.Tensor:
     """A change of colour as coarse as `colour_change` gives it."""
     return torch.full((1, 3, REGION.height // 8, REGION.width // 8), level)
-
-
-def test_colour_of_a_shot_begins_with_the_first_frame_and_follows_slowly() -> None:
-    running = followed(None, cast(0.02))
-    assert torch.equal(running, cast(0.02))
-    after = followed(running, cast(0.04))
-    assert 0.02 < float(after.mean()) < 0.025
-    for _ in range(40):
-        running = followed(running, cast(0.04))
-    assert torch.allclose(running, cast(0.04), atol=1e-4)
-
-
-def test_a_ring_that_flickers_hardly_shows_on_the_skin() -> None:
-    """A change that goes up and down with each frame is left at a seventh of itself."""
-    running, seen_levels = cast(0.0), []
-    for index in range(60):
-        running = followed(running, cast(0.02 if index % 2 else -0.02))
-        seen_levels.append(float(running.mean()))
-    steps = np.abs(np.diff(seen_levels[20:]))
-    assert steps.max() < 0.04 / 6
-
-
-def test_light_that_is_switched_is_followed_at_once() -> None:
-    assert float(followed(cast(-0.06), cast(0.06)).mean()) == pytest.approx(0.06, abs=1e-6)
-    assert float(followed(cast(0.0), cast(0.09)).mean()) > 0.045
 
 
 def test_change_of_colour_is_held_and_added_as_it_is() -> None:

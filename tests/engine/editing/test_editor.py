@@ -196,14 +196,14 @@ def test_the_mouth_that_was_filmed_does_not_matter(perceptual: PerceptualLoss) -
     assert np.allclose(bench.shown(one), bench.shown(other), atol=0.25)
 
 
-def test_of_what_was_filmed_on_skin_only_the_fine_part_comes_along(perceptual: PerceptualLoss) -> None:
-    """Squares of 44 px have edges that are texture: less than a fifth of them stays, in their own place."""
+def test_of_what_was_filmed_on_skin_light_and_fine_part_come_along(perceptual: PerceptualLoss) -> None:
+    """Squares of 44 px on skin: less than half of them stays, in their own place; lips are lit by a sixth."""
     on_skin = 2.0 * (1 - ON_LIPS)
     one, other = (Bench(perceptual).edit(WISH, 1, filmed=filmed) for filmed in (np.zeros(8), on_skin))
     bench = Bench(perceptual)
     left = bench.shown(other) - bench.shown(one)
-    assert 0.02 < float(left @ on_skin / (on_skin @ on_skin)) < 0.2
-    assert np.abs(left[ON_LIPS > 0]).max() < 0.25
+    assert 0.1 < float(left @ on_skin / (on_skin @ on_skin)) < 0.5
+    assert np.abs(left[ON_LIPS > 0]).max() < 0.4
 
 
 @pytest.mark.parametrize("place", [Place(0.25, left=47, top=31), Place(0.25, 8, 0, 70, 8), Place(0.2, left=60, top=60)])

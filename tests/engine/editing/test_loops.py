@@ -37,8 +37,9 @@ def frame(seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def textured() -> Tensor:
     """Two frames of a shot, the second with an open mouth."""
-    first = Texture.following(None, picture(1), face(), face(), REGION)
-    second = Texture.following(first, picture(2), face(), face(opening=20), REGION)
+    first = Texture.following(None, carried(picture(1), face(), face(), REGION), face(), REGION)
+    moved = carried(picture(2), face(), face(opening=20), REGION)
+    second = Texture.following(first, moved, face(opening=20), REGION)
     return second.onto(picture(3), picture(2), torch.full((1, 1, *picture().shape[2:]), 0.8))
 
 

@@ -96,7 +96,7 @@ def test_only_the_finest_band_is_replaced() -> None:
     rendered = torch.linspace(-0.5, 0.5, REGION.width).expand(1, 3, REGION.height, REGION.width)
     grain = 0.2 * stubble(1)
     filmed = rendered + 0.4 + grain
-    found = Texture.following(None, filmed, face(), face(), REGION).onto(rendered, filmed, WHOLE)
+    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE)
     assert (functional.avg_pool2d(found - rendered, 64).abs() < 0.02).all()
     assert likeness(found - rendered, grain) > 0.95
 
@@ -105,7 +105,7 @@ def test_nothing_changes_where_nothing_is_shared() -> None:
     rendered, filmed = stubble(2), stubble(3)
     share = WHOLE.clone()
     share[..., :200] = 0
-    found = Texture.following(None, filmed, face(), face(), REGION).onto(rendered, filmed, share)
+    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, share)
     assert torch.equal(found[..., :200], rendered[..., :200])
     assert (found[..., 200:] - rendered[..., 200:]).abs().mean() > 0.05
 
@@ -116,9 +116,10 @@ def test_noise_of_the_tracker_moves_the_texture_less_than_the_frame_s_own() -> N
     shaken = [face() + random.normal(0, 0.7, 2) for _ in range(12)]
     kept, running, single = None, [], []
     for points in shaken:
-        kept = Texture.following(kept, source, points, face(), REGION)
+        moved = carried(source, points, face(), REGION)
+        kept = Texture.following(kept, moved, face(), REGION)
         running.append(kept.onto(torch.zeros_like(source), source, WHOLE))
-        single.append(fine(carried(source, points, face(), REGION)))
+        single.append(fine(moved))
     change = [
         float(np.mean([float((b - a).abs().mean()) for a, b in zip(each[4:], each[5:], strict=False)]))
         for each in (running, single)
@@ -129,9 +130,9 @@ def test_noise_of_the_tracker_moves_the_texture_less_than_the_frame_s_own() -> N
 
 def test_the_running_texture_moves_with_the_wanted_mouth() -> None:
     first, wanted = stubble(5), face(chin=12.0)
-    begun = Texture.following(None, first, face(), face(), REGION)
+    begun = Texture.following(None, first, face(), REGION)
     blank = torch.zeros_like(first)
-    found = Texture.following(begun, blank, face(), wanted, REGION).band
+    found = Texture.following(begun, blank, wanted, REGION).band
     rows, columns = around(wanted[8])
     old_rows, old_columns = around(face()[8])
     pair = torch.stack([found[0, :, rows, columns].flatten(), begun.band[0, :, old_rows, old_columns].flatten()])
@@ -147,7 +148,7 @@ def test_other_shapes_are_refused() -> None:
 
 def test_pictures_and_landmarks_that_do_not_belong_together_are_refused() -> None:
     source = stubble()
-    kept = Texture.following(None, source, face(), face(), REGION)
+    kept = Texture.following(None, source, face(), REGION)
     with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
         kept.onto(source[:, :, 1:], source, WHOLE)
     with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
@@ -172,6 +173,6 @@ def test_texture_is_carried_and_outlines_are_not() -> None:
 def test_an_outline_of_the_frame_is_not_seen_beside_the_rendered_one() -> None:
     """The generator has drawn the jaw 40 px beside where it was filmed: only its own is there."""
     filmed, rendered = jaw_before_hair(200), jaw_before_hair(240)
-    found = Texture.following(None, filmed, face(), face(), REGION).onto(rendered, filmed, WHOLE)
+    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE)
     assert float((found - rendered).abs()[..., 194:206].max()) < 0.02
     assert float((found - rendered).abs()[..., 234:246].max()) < 0.02

@@ -76,6 +76,21 @@ def test_each_weakness_is_named_alone_and_costs_its_share(changes: dict[str, Any
     assert others <= {share, "rounding", "poses"} if share == "frames" else others == {share}
 
 
+def test_an_opening_is_asked_for_as_the_speaker_makes_it() -> None:
+    """Openings of this clip go with other numbers: what they bring along counts, what is asked alone does not."""
+    mouths = np.stack([item.mouth for item in lively()["observations"]])
+    together = np.cov(mouths.T)[OPENING]
+    assert np.abs(np.delete(together, OPENING)).max() > 0.2 * together[OPENING]
+    others = np.where(np.arange(8) == OPENING, 0, together)
+    strong, weak = 0.9 * np.eye(8), 0.9 * np.eye(8)
+    strong[OPENING] = 0.9 * together * together[OPENING] / (together @ together)
+    weak[OPENING] -= 0.8 * together[OPENING] * others / (others @ others)
+    assert strong[OPENING, OPENING] < 0.85 < weak[OPENING, OPENING]
+    assert assess(**lively(response=strong)).shares["answer"] == 1.0
+    found = assess(**lively(response=weak))
+    assert found.shares["answer"] == 0.0 and "answers with 10% of an asked opening" in found.verdicts[0]
+
+
 def test_a_clip_with_nothing_in_it_is_poor_and_the_worst_comes_first() -> None:
     still = [seen(neutral_head())] * 10
     found = assess(still, [], [30.0], {"ok": 10, "no_face": 90}, weak_answer())

@@ -1,6 +1,5 @@
 """A run's report: a run that changes nothing reads perfect, and every defect moves the figure made for it."""
 
-import importlib
 import json
 from dataclasses import replace
 from functools import lru_cache
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, ShapeError
-from engine.evaluation import FIGURES, Collector, Report, pictures
+from engine.errors import ShapeError
+from engine.evaluation import FIGURES, Collector, Report
 
 pytestmark = pytest.mark.unit
 
@@ -211,25 +210,6 @@ def test_the_profile_s_rest_is_taken_when_given(stage: Any) -> None:
     report = collector.finish()
     assert value(report, "closed_in_silence") == 1
     assert report.details["rest_opening"] == pytest.approx(0.02, abs=1e-3)
-
-
-def test_without_opencv_flicker_is_not_measured(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> Any:
-        raise BackendError("OpenCV is not installed")
-
-    monkeypatch.setattr(pictures, "load_opencv", missing)
-    report = collected(stage.run_of(3))
-    assert report.not_measured["flicker"] == "OpenCV is not installed"
-    assert report.figures["seam"] == 1
-
-
-def test_load_opencv_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(importlib, "import_module", refuse)
-    with pytest.raises(BackendError, match=r"livedub\[eval\]"):
-        pictures.load_opencv()
 
 
 def test_an_empty_run_has_reasons_for_everything() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from engine.errors import ShapeError, WeightsFormatError
 from engine.evaluation.likeness import EQUAL_DB, LearntDistance, psnr, ssim
-from engine.evaluation.pictures import load_opencv
 
 pytestmark = pytest.mark.unit
 Picture = NDArray[np.uint8]
@@ -18,9 +18,8 @@ Picture = NDArray[np.uint8]
 
 def photograph(size: int = 96, seed: int = 0) -> Picture:
     """Soft texture: neighbours are alike, as in photographs."""
-    cv = load_opencv()
     noise = np.random.default_rng(seed).integers(0, 256, (size, size + 8, 3), dtype=np.uint8)
-    soft = cv.GaussianBlur(noise, (0, 0), 3.0).astype(np.float32)
+    soft = cv2.GaussianBlur(noise, (0, 0), 3.0).astype(np.float32)
     return np.asarray(np.clip((soft - 127) * 6 + 127, 0, 255), dtype=np.uint8)
 
 
@@ -30,7 +29,7 @@ def noisy(picture: Picture, spread: float) -> Picture:
 
 
 def blurred(picture: Picture, sigma: float) -> Picture:
-    return np.asarray(load_opencv().GaussianBlur(picture, (0, 0), sigma), dtype=np.uint8)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.uint8)
 
 
 def test_psnr_of_known_errors() -> None:

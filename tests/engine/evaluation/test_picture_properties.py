@@ -166,7 +166,6 @@ def test_luma_of_any_depth_is_in_the_same_steps(bits: int) -> None:
 
 @pytest.mark.parametrize("step", [(0, 0), (1, 2), (-3, 1)])
 def test_what_moves_as_a_whole_does_not_flicker(step: tuple[int, int]) -> None:
-    pytest.importorskip("cv2", reason="optical flow needs OpenCV")
     motion = p.MotionCompensation()
     large = plane(3, 120, 160)
     before = large[20:100, 20:140]

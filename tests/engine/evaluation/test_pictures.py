@@ -121,8 +121,6 @@ def test_blur_lowers_and_noise_raises_sharpness(stage: Any) -> None:
 
 
 def test_motion_is_taken_out_and_brightness_is_not(stage: Any) -> None:
-    cv = pytest.importorskip("cv2", reason="the flicker figure needs OpenCV")
-    assert cv is p.load_opencv()
     still, moved = (p.luma(stage.picture(stage.texture(phase), 0)) for phase in (0, 2))
     motion, place = p.MotionCompensation(), (stage.soft_mask(), stage.origin)
     plain = np.abs(moved - still)[50:82, 24:72].mean()
@@ -132,7 +130,6 @@ def test_motion_is_taken_out_and_brightness_is_not(stage: Any) -> None:
 
 
 def test_large_regions_are_shrunk_and_empty_ones_are_not_measured() -> None:
-    pytest.importorskip("cv2", reason="the flicker figure needs OpenCV")
     plane = np.random.default_rng(0).uniform(0, 255, (100, 800)).astype(np.float32)
     motion = p.MotionCompensation()
     assert motion.residual(plane, plane, np.ones((80, 700), np.float32), (10, 50)) < 3

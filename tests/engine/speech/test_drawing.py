@@ -1,14 +1,10 @@
 """The picture of a speech: its rows show what they should, whatever the sound."""
 
-import builtins
-import importlib
-from types import ModuleType
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, BadInputError, ShapeError
+from engine.errors import BadInputError, ShapeError
 from engine.speech.drawing import FACES, Drawn, Picture, draw, face_times
 from engine.speech.emotions import EMOTIONS, emotion_shares
 from engine.speech.track import MouthTrack
@@ -90,16 +86,3 @@ def test_shapes_are_checked() -> None:
     with pytest.raises(BadInputError, match="one frame"):
         Drawn(drawn.samples[:10], drawn.track, drawn.rest, drawn.shares)
     assert drawn.shares.shape[1] == len(EMOTIONS)
-
-
-def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = importlib.import_module
-
-    def missing(name: str, package: str | None = None) -> ModuleType:
-        if name == "cv2":
-            raise builtins.ImportError("no cv2")
-        return real(name, package)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(BackendError, match=r"livedub\[eval\]"):
-        draw(_drawn())
