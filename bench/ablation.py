@@ -110,8 +110,9 @@ class VariantEngine:
         perceptual = PerceptualLoss(weights.path("stlpips-vgg"), stages=4, half=has_bfloat16())
         mesh = MeshNet(weights.path("mesh")).eval()
         parts = EnrolParts(
-            ready.generator, ready.statistics, ready.directions, perceptual, mesh, create_tracker(tracker)
-        )
+            ready.generator, ready.statistics, ready.directions, perceptual, mesh,
+            create_tracker(tracker, steadied=False),
+        )  # fmt: skip
         config = EnrolConfig.preset(quality)
         if self._variant.tuning is not None:
             config = replace(config, tuning=self._variant.tuning)

@@ -46,7 +46,7 @@ class Read:
 
 def readings(clip: Path, judge: Judge, left_out: list[str]) -> Iterator[Read]:
     """Tracks and judges every frame of a clip; reasons of frames without a reading are added to `left_out`."""
-    tracker, random = FaceTracker.from_cache(), np.random.default_rng(0)
+    tracker, random = FaceTracker.from_cache(steadied=False), np.random.default_rng(0)
     for frame in read_video(probe_video(clip)):
         rgb = frame.rgb()
         face = tracker.track(rgb, frame.seconds)

@@ -74,7 +74,7 @@ def measure_opening(path: Path, judge: Judge | None = None) -> tuple[Series, Ser
 
     With a `judge` its landmarks count, read where the tracker sees the face; NaN also where it cannot read it.
     """
-    tracker = create_tracker()
+    tracker = create_tracker(steadied=False)
     times: list[float] = []
     openings: list[float] = []
     for seconds, picture in pictures(path):

@@ -438,7 +438,7 @@ def enroll(
         check_encoder(begun, ready.statistics, ready.generator.rows)
     parts = EnrolParts(
         ready.generator, ready.statistics, ready.directions, networks.perceptual, networks.mesh,
-        create_tracker(tracker), begun,
+        create_tracker(tracker, steadied=False), begun,
     )  # fmt: skip
     kept = None if unfinished is None else Kept(unfinished)
     return enroll_speaker(frames, parts, config, progress or _silent, kept)

@@ -64,13 +64,14 @@ class FanTracker:
         return replace(result, face=replace(result.face, points=points, quad=quad))
 
 
-def create_tracker(kind: TrackerKind = "mesh", device: str = "cpu") -> Tracker:
+def create_tracker(kind: TrackerKind = "mesh", device: str = "cpu", *, steadied: bool = True) -> Tracker:
     """Make a tracker with its weights.
 
     Args:
         kind: "mesh", which needs only the public weights of the catalogue; or "fan", which needs the package
             `face-alignment` and its weights.
         device: where FAN computes; the mesh computes on the CPU.
+        steadied: see `FaceTracker`.
 
     Raises:
         BadInputError: there is no such kind.
@@ -78,9 +79,9 @@ def create_tracker(kind: TrackerKind = "mesh", device: str = "cpu") -> Tracker:
         WeightsError: weights are missing and cannot be fetched.
     """
     if kind == "mesh":
-        return FaceTracker.from_cache()
+        return FaceTracker.from_cache(steadied=steadied)
     if kind == "fan":
-        return FanTracker(FaceTracker.from_cache(), load_fan(device))
+        return FanTracker(FaceTracker.from_cache(steadied=steadied), load_fan(device))
     raise BadInputError(f"unknown tracker {kind!r}; expected 'mesh' or 'fan'")
 
 

@@ -97,13 +97,15 @@ class FaceTracker:
     was lost, afterwards the largest. Keep one tracker per video, and give it frames in order.
     """
 
-    def __init__(self, mesh: Path, detector_short: Path, detector_full: Path) -> None:
+    def __init__(self, mesh: Path, detector_short: Path, detector_full: Path, *, steadied: bool = True) -> None:
         """Load the networks.
 
         Args:
             mesh: file of the face mesh.
             detector_short: file of the detector for near faces.
             detector_full: file of the detector for far faces.
+            steadied: whether points follow the skin by optical flow (`steadying`), as edits need it. Where mouths are
+                measured they must not: the mesh's errors move lips and head together, and cancel out between them.
 
         Raises:
             WeightsError: a file cannot be read, or holds another network.
@@ -111,12 +113,13 @@ class FaceTracker:
         self._net: Final = MeshNet(mesh).eval()
         self._detectors: Final = (FaceDetector(detector_short), FaceDetector(detector_full))
         self._cuts: Final = CutDetector()
+        self._steadied: Final = steadied
         self.reset()
 
     @classmethod
-    def from_cache(cls) -> "FaceTracker":
+    def from_cache(cls, *, steadied: bool = True) -> "FaceTracker":
         """A tracker with the public weights of the catalogue, fetched when they are not cached."""
-        return cls(*(weights.path(name) for name in ("mesh", "detector-short", "detector-full")))
+        return cls(*(weights.path(name) for name in ("mesh", "detector-short", "detector-full")), steadied=steadied)
 
     def reset(self) -> None:
         """Forget the video so far: the next frame is the first of another."""
@@ -152,9 +155,10 @@ class FaceTracker:
         if jump:
             self._state.begin_anew()
         self._state.mesh, self._state.seconds = found.mesh, seconds
-        return self._judge(self._steadied(rgb, found), found.score, cut or jump)
+        mesh = self._steady(rgb, found) if self._steadied else found.mesh
+        return self._judge(mesh, found.score, cut or jump)
 
-    def _steadied(self, rgb: NDArray[np.uint8], found: "_Fit") -> NDArray[np.float64]:
+    def _steady(self, rgb: NDArray[np.uint8], found: "_Fit") -> NDArray[np.float64]:
         """The mesh of a face that was found, steadied; the frame is kept for the next one, as that will be cropped."""
         steadier, matrix = self._state.steadier, found.next_crop.matrix()
         mesh = steadier.steady(found.view, found.mesh, self._seconds)

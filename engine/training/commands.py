@@ -91,7 +91,7 @@ def train_speech(
     voices = sorted({item.voice for item in chosen})
     if filmed is not None:
         usual = usual_opening(np.concatenate([item.controls for item in chosen]), basis)
-        clips = load_clips(filmed, run / "films", create_tracker(), basis, usual, progress)
+        clips = load_clips(filmed, run / "films", create_tracker(steadied=False), basis, usual, progress)
         clips = [clip for clip in clips if clip.speaker not in config.held_out]
         films, film_pairs = build_filmed(clips, encoder, run / "pool", config, progress)
         paired = Pool.joined([each for each in (paired, film_pairs) if each is not None]) if config.pairs else None

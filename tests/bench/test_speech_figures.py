@@ -214,7 +214,7 @@ class Blurred:
 
 def test_a_judge_reads_the_lips_in_place_of_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     shots = [(0.04 * index, np.full((4, 4, 3), level, np.uint8)) for index, level in enumerate([0, 25, 13, 50])]
-    monkeypatch.setattr(speech, "create_tracker", Faces)
+    monkeypatch.setattr(speech, "create_tracker", lambda steadied: Faces())
     monkeypatch.setattr(speech, "pictures", lambda path: iter(shots))
     _, openings = speech.measure_opening(Path("x.mp4"), Blurred())
     np.testing.assert_allclose(openings, [0.0, 1.0, np.nan, np.nan])
@@ -308,7 +308,7 @@ class Faces:
 def test_openings_are_in_eye_distances_and_unknown_without_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = [0, 25, 13, 50]
     shots = [(0.04 * index, np.full((4, 4, 3), level, np.uint8)) for index, level in enumerate(levels)]
-    monkeypatch.setattr(speech, "create_tracker", Faces)
+    monkeypatch.setattr(speech, "create_tracker", lambda steadied: Faces())
     monkeypatch.setattr(speech, "pictures", lambda path: iter(shots))
     times, openings = speech.measure_opening(Path("x.mp4"))
     assert times.tolist() == [0.0, 0.04, 0.08, 0.12]

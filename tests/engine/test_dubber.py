@@ -583,3 +583,16 @@ def test_a_session_s_tracker_looks_by_what_was_chosen_for_it(session: Session) -
     chosen.look(frame(0))
     plain.look(frame(0))
     assert said == [5, 1] and float(passed(MESH, torch.nn.Identity(), torch.ones(1, 1))[0].mean()) == 1
+
+
+@pytest.mark.unit
+def test_enrolment_measures_mouths_on_a_mesh_that_is_not_steadied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mesh's errors move lips and head together: only taken as measured do they cancel out."""
+    asked: list[dict[str, Any]] = []
+    ready = SimpleNamespace(generator=None, statistics=None, directions=None)
+    networks = SimpleNamespace(ready=ready, perceptual=None, mesh=None)
+    monkeypatch.setattr(dubber_module, "_networks", lambda _: networks)
+    monkeypatch.setattr(dubber_module, "create_tracker", lambda kind, **options: asked.append(options))
+    monkeypatch.setattr(dubber_module, "enroll_speaker", lambda *_: None)
+    dubber_module.enroll([])
+    assert asked == [{"steadied": False}]

@@ -320,6 +320,17 @@ def test_pose_and_landmarks_are_those_of_the_steadied_mesh(
     assert not np.array_equal(steady.pose.rotation, raw.pose.rotation)
 
 
+def test_where_mouths_are_measured_nothing_is_steadied(
+    tracker: FaceTracker, face_picture: Picture, weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, _ = wandering(face_picture(FIRST, 500), 4)
+    raw, steady = (face(results[-1]) for results in both(tracker, frames, monkeypatch))
+    plain = FaceTracker(*(weights(name) for name in ("mesh", "detector-short", "detector-full")), steadied=False)
+    found = face(tracked(plain, frames)[-1])
+    np.testing.assert_array_equal(found.mesh, raw.mesh)
+    assert not np.array_equal(found.mesh, steady.mesh)
+
+
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Fills with, for every mesh of the tracker, whether there was a frame before to compare it with."""

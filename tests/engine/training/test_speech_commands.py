@@ -129,7 +129,7 @@ def test_speech_is_trained_written_measured_and_taken_up_again(corpus: Path) -> 
 
 def test_films_are_trained_on_as_well(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three speakers of a made-up tree, one held out: segments and pairs are made, and figures come back."""
-    monkeypatch.setattr(commands, "create_tracker", Idle)
+    monkeypatch.setattr(commands, "create_tracker", lambda steadied: Idle())
     run, config, tree = corpus.parent / "run", corpus.parent / "settings.toml", corpus.parent / "mead"
     config.write_text("filmed_segments = 4\nfilmed_pairs = 2\n" + SETTINGS.replace('["c"]', '["c", "M005"]'))
     rest = commands.read_basis(corpus)
