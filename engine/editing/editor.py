@@ -252,7 +252,7 @@ class FrameEditor:
             shot.light = Light.following(shot.light, done.picture, filmed, done.mask, own)
             picture = sharpen(shot.light.onto(done.picture, own), detail.share)
             shot.texture = Texture.following(shot.texture, filmed, done.aim, region)
-            picture = shot.texture.onto(picture, source, own)
+            picture = shot.texture.onto(picture, source, own, done.mask)
             height, width = done.rgb.shape[:2]
             patch = to_frame(picture, done.mask * done.strength, done.seen, region, (height, width))
             detail.follow(*compare_detail(patch, done.rgb))

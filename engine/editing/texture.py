@@ -136,6 +136,8 @@ class Texture:
 
     band: Tensor
     """[1,3,h,w] finest band, where the landmarks were wanted in the last frame."""
+    fresh: Tensor
+    """[1,3,h,w] that of the last frame alone."""
     target: NDArray[np.float64]
     """[68,2] those landmarks, crop px."""
 
@@ -159,26 +161,35 @@ class Texture:
         """
         fresh = fine(filmed)
         if last is None:
-            return cls(fresh, target)
-        return cls(torch.lerp(carried(last.band, last.target, target, region), fresh, _RENEWED), target)
+            return cls(fresh, fresh, target)
+        return cls(torch.lerp(carried(last.band, last.target, target, region), fresh, _RENEWED), fresh, target)
 
-    def onto(self, picture: Tensor, source: Tensor, share: Tensor) -> Tensor:
+    def onto(self, picture: Tensor, source: Tensor, share: Tensor, mask: Tensor) -> Tensor:
         """The picture with its finest band replaced, as strong as the frame's own: a mean of frames is weaker.
+
+        Towards the mask's edge it is the frame's alone: what is blended with the frame has to be the same there.
 
         Args:
             picture: [1,3,h,w] rendered, -1...1.
             source: [1,3,h,w] the frame's own region.
             share: [1,1,h,w] how far, 0...1 (`skin`).
+            mask: [1,1,h,w] what the edit may replace, 0...1.
 
         Raises:
             ShapeError: sizes that do not belong together.
         """
-        if {picture.shape, source.shape, self.band.shape} != {picture.shape} or share.shape[2:] != picture.shape[2:]:
+        if (
+            {picture.shape, source.shape, self.band.shape} != {picture.shape}
+            or share.shape != mask.shape
+            or mask.shape[2:] != picture.shape[2:]
+        ):
             raise ShapeError(
                 f"picture {tuple(picture.shape)}, frame {tuple(source.shape)}, texture {tuple(self.band.shape)} and "
-                f"share {tuple(share.shape)}; expected three times [1,3,h,w] and [1,1,h,w]"
+                f"share {tuple(share.shape)} and mask {tuple(mask.shape)}; expected three times [1,3,h,w] and twice "
+                "[1,1,h,w]"
             )
-        own, mean = ((share * band.square()).sum() for band in (fine(source), self.band))
-        band = float((own / mean.clamp(min=1e-9)).sqrt().clamp(1.0, _MOST_GAIN)) * self.band
+        kept = torch.lerp(self.fresh, self.band, mask)
+        own, mean = ((share * band.square()).sum() for band in (fine(source), kept))
+        band = float((own / mean.clamp(min=1e-9)).sqrt().clamp(1.0, _MOST_GAIN)) * kept
         drawn = fine(picture)
         return picture + share * off_outlines(band, drawn) * (band - drawn)

@@ -40,7 +40,7 @@ def textured() -> Tensor:
     first = Texture.following(None, carried(picture(1), face(), face(), REGION), face(), REGION)
     moved = carried(picture(2), face(), face(opening=20), REGION)
     second = Texture.following(first, moved, face(opening=20), REGION)
-    return second.onto(picture(3), picture(2), torch.full((1, 1, *picture().shape[2:]), 0.8))
+    return second.onto(picture(3), picture(2), *2 * [torch.full((1, 1, *picture().shape[2:]), 0.8)])
 
 
 FORMS: dict[str, Callable[[], Tensor]] = {

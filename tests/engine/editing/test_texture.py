@@ -96,7 +96,7 @@ def test_only_the_finest_band_is_replaced() -> None:
     rendered = torch.linspace(-0.5, 0.5, REGION.width).expand(1, 3, REGION.height, REGION.width)
     grain = 0.2 * stubble(1)
     filmed = rendered + 0.4 + grain
-    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE)
+    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE, WHOLE)
     assert (functional.avg_pool2d(found - rendered, 64).abs() < 0.02).all()
     assert likeness(found - rendered, grain) > 0.95
 
@@ -105,7 +105,7 @@ def test_nothing_changes_where_nothing_is_shared() -> None:
     rendered, filmed = stubble(2), stubble(3)
     share = WHOLE.clone()
     share[..., :200] = 0
-    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, share)
+    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, share, WHOLE)
     assert torch.equal(found[..., :200], rendered[..., :200])
     assert (found[..., 200:] - rendered[..., 200:]).abs().mean() > 0.05
 
@@ -118,7 +118,7 @@ def test_noise_of_the_tracker_moves_the_texture_less_than_the_frame_s_own() -> N
     for points in shaken:
         moved = carried(source, points, face(), REGION)
         kept = Texture.following(kept, moved, face(), REGION)
-        running.append(kept.onto(torch.zeros_like(source), source, WHOLE))
+        running.append(kept.onto(torch.zeros_like(source), source, WHOLE, WHOLE))
         single.append(fine(moved))
     change = [
         float(np.mean([float((b - a).abs().mean()) for a, b in zip(each[4:], each[5:], strict=False)]))
@@ -126,6 +126,23 @@ def test_noise_of_the_tracker_moves_the_texture_less_than_the_frame_s_own() -> N
     ]
     assert change[0] < 0.6 * change[1]
     assert running[-1].std() == pytest.approx(float(fine(source).std()), rel=0.1)
+
+
+def test_towards_the_mask_s_edge_the_texture_is_the_frame_s_own() -> None:
+    """Where half of the frame shows through, half of the texture is the mean of a shot; where all does, none."""
+    begun = Texture.following(None, stubble(6), face(), REGION)
+    kept = Texture.following(begun, stubble(7), face(), REGION)
+    mask = (torch.arange(REGION.width) / (REGION.width - 1)).expand(1, 1, REGION.height, -1)
+    found = kept.onto(torch.zeros_like(stubble()), stubble(7), WHOLE, mask)
+    likes = [
+        [
+            float(torch.corrcoef(torch.stack([each[..., part].flatten(), found[..., part].flatten()]))[0, 1])
+            for each in (fine(stubble(6)), fine(stubble(7)))
+        ]
+        for part in (slice(0, 40), slice(-40, None))
+    ]
+    assert likes[0][1] > 0.85 and abs(likes[0][0]) < 0.2
+    assert likes[1][0] > 0.8 and likes[1][1] < 0.6
 
 
 def test_the_running_texture_moves_with_the_wanted_mouth() -> None:
@@ -150,9 +167,9 @@ def test_pictures_and_landmarks_that_do_not_belong_together_are_refused() -> Non
     source = stubble()
     kept = Texture.following(None, source, face(), REGION)
     with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
-        kept.onto(source[:, :, 1:], source, WHOLE)
+        kept.onto(source[:, :, 1:], source, WHOLE, WHOLE)
     with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
-        kept.onto(source, source, WHOLE[:, :, :, 1:])
+        kept.onto(source, source, WHOLE[:, :, :, 1:], WHOLE)
     with pytest.raises(ShapeError, match=r"landmarks \(67, 2\); expected \[68,2\]"):
         skin(face()[1:], REGION)
 
@@ -173,6 +190,6 @@ def test_texture_is_carried_and_outlines_are_not() -> None:
 def test_an_outline_of_the_frame_is_not_seen_beside_the_rendered_one() -> None:
     """The generator has drawn the jaw 40 px beside where it was filmed: only its own is there."""
     filmed, rendered = jaw_before_hair(200), jaw_before_hair(240)
-    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE)
+    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE, WHOLE)
     assert float((found - rendered).abs()[..., 194:206].max()) < 0.02
     assert float((found - rendered).abs()[..., 234:246].max()) < 0.02
