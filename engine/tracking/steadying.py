@@ -43,9 +43,6 @@ _FACE_LANDMARKS: Final = 48
 STEADIED: Final = np.unique([*(number for pair in MESH_PAIRS[:_FACE_LANDMARKS] for number in pair), *RIGID_POINTS])
 """[P] numbers of the mesh points that are steadied."""
 
-# A session computes in one thread; OpenCV would share these few points out among all processors.
-cv2.setNumThreads(1)
-
 
 @dataclass(frozen=True, slots=True)
 class CropView:

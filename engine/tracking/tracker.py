@@ -65,7 +65,7 @@ class TrackedFace:
     points: NDArray[np.float32]
     """[68,3] px of the frame: the 68 landmarks of `mesh`, z away from the camera; lips as measured in this frame."""
     pose: HeadPose
-    """Where the head is and how it is turned, from the steadied mesh."""
+    """Where the head is and how it is turned, from `mesh`."""
     quad: NDArray[np.float64]
     """[4,2] px: the smoothed FFHQ crop (top left, bottom left, bottom right, top right)."""
     iod_px: float
@@ -73,8 +73,8 @@ class TrackedFace:
     confidence: float
     """0 to 1, from the mesh network's score."""
     mesh: NDArray[np.float32]
-    """[468,3] px of the frame: the whole mesh; x and y of jaw, brows, nose, eyes and of the points that give the pose
-    are steadied by optical flow (`steadying`), all else is as measured."""
+    """[468,3] px of the frame: the whole mesh, as measured; of a tracker that steadies, x and y of jaw, brows, nose and
+    eyes and of the points that give the pose follow the skin by optical flow (`steadying`)."""
 
 
 @dataclass(frozen=True, slots=True)
