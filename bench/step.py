@@ -3,13 +3,15 @@
 `python -m bench step [--generators NAME ...] [--rounds N] [--out FILE] [--compare OLD.json]`: every variant runs in a
 process of its own (`bench.step_works` says what each is), so that memory and allocator settings are its own. Writes
 JSON, a table and a plot. Times are wall times; `cpu_ms` is the processor time of the same runs, which other work on
-the machine lengthens less.
+the machine lengthens less. `gbyte` is what a run moves (`bench.step_bytes`). Compiled variants are compiled anew in a
+folder of their own: set-up time is of this run, and peak memory is that of compiling where it is more than running's.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +21,9 @@ import numpy as np
 import torch
 
 from bench.machine import header, read_json, write_json
+from bench.step_bytes import moved_by
 from bench.step_plot import bars
 from bench.step_works import BACKENDS, GENERATORS, Variant, arithmetic, gradient_cosine, make
-from engine.editing.compiled import packages_dir
 from engine.editing.perceptual import has_bfloat16
 from engine.errors import BadInputError
 from engine.evaluation import peak_memory_mb
@@ -51,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.one:
         variant = Variant(**json.loads(options.one))
-        sys.stdout.write(json.dumps(measure(variant, options.rounds, packages_dir())) + "\n")
+        with tempfile.TemporaryDirectory() as folder:  # compiled anew: set-up time and bytes are of this run
+            sys.stdout.write(json.dumps(measure(variant, options.rounds, Path(folder))) + "\n")
         return 0
     before = _variants_of(options.compare) if options.compare else []
     chosen = variants(options.generators, options.backends, options.efforts, has_bfloat16())
@@ -105,8 +108,13 @@ def measure(variant: Variant, rounds: int, folder: Path) -> dict[str, Any]:
         "cpu_ms": round(float(np.median(cpu)), 2),
         "peak_memory_mb": peak_memory_mb(),
         "gradient_cosine": gradient_cosine(variant, work.run()),
+        "gbyte": _gigabytes(work.fused_bytes if variant.backend == "aoti" else moved_by(work.run)),
         **arithmetic(variant),
     }
+
+
+def _gigabytes(count: int | None) -> float | None:
+    return None if count is None else round(count / 1e9, 4)
 
 
 def times_of(
@@ -171,13 +179,16 @@ def best(ceilings: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def with_ratios(rows: Sequence[dict[str, Any]], ceilings: Mapping[str, float]) -> None:
-    """Adds the ratio to the plain variant of the same work, and the share of the best matrix product's rate."""
+    """Adds the ratio to the plain variant of the same work, and shares of the rates of the best product and copy."""
     plain = {(row["generator"], row["effort"]): row for row in rows if row["backend"] == "plain" and "error" not in row}
     for row in rows:
         if "error" in row:
             continue
         peak = ceilings.get("bfloat16_gflops", 0.0) if row["half"] else ceilings["float32_gflops"]
-        row["share_of_peak"] = round(row["gflop"] / (row["times_ms"]["p50"] / 1000) / peak, 3)
+        seconds = row["times_ms"]["p50"] / 1000
+        row["share_of_peak"] = round(row["gflop"] / seconds / peak, 3)
+        moved = row.get("gbyte")
+        row["share_of_copy"] = None if moved is None else round(moved / seconds / ceilings["copy_gbs"], 3)
         other = plain.get((row["generator"], row["effort"]))
         if other is not None:
             row["speedup"] = round(other["times_ms"]["p50"] / row["times_ms"]["p50"], 2)
@@ -210,6 +221,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "CPU ms",
         "GFLOP",
         "of peak",
+        "GB",
+        "of copy",
         "cosine",
         "MiB",
         "set-up s",
@@ -223,7 +236,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         times = row["times_ms"]
         figures = (times["p50"], times["p95"], times["p99"], row["cpu_ms"], row["gflop"])
         cosine = "-" if row.get("gradient_cosine") is None else f"{row['gradient_cosine']:.4f}"
-        rest = (f"{row['share_of_peak']:.0%}", cosine, str(row["peak_memory_mb"]), f"{row['setup_s']:.0f}")
+        moved = ("-", "-") if row.get("gbyte") is None else (f"{row['gbyte']:.2f}", f"{row['share_of_copy']:.0%}")
+        rest = (f"{row['share_of_peak']:.0%}", *moved, cosine, str(row["peak_memory_mb"]), f"{row['setup_s']:.0f}")
         lines.append((row["name"], *(f"{value:.1f}" for value in figures), *rest, str(row.get("speedup", "-"))))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

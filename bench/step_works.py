@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from bench.step_bytes import counting_fused
 from engine import weights
 from engine.editing import perceptual as perceptual_module
 from engine.editing.graphs import StepData, View, goal_of, points_of, rendered, step_graph, wplus_step
@@ -90,6 +91,8 @@ class Work:
     """Seconds of tracing and compiling."""
     operations: int | None
     """Operations of the flat graph; None where there is none."""
+    fused_bytes: int | None = None
+    """Bytes that the compiled kernels move in one run, as Inductor counted them; None where nothing was compiled."""
 
 
 def make_generator(name: str) -> tuple[Generator, Region]:
@@ -121,7 +124,7 @@ def make(variant: Variant, folder: Path) -> Work:
 
     Args:
         variant: what to run.
-        folder: of compiled packages.
+        folder: of compiled packages; an empty one where what they move shall be counted.
     """
     generator, region = make_generator(variant.generator)
     w = _code(generator)
@@ -137,8 +140,9 @@ def make(variant: Variant, folder: Path) -> Work:
     if variant.backend == "eager":
         return Work(lambda: _quiet(function, inputs, variant.effort), time.perf_counter() - begin, None)
     graph = _graph(variant, generator, region, w, inputs)
-    package = compiled(graph, folder, variant.name)
-    return Work(lambda: package(*inputs), time.perf_counter() - begin, graph.size)
+    with counting_fused() as fused:
+        package = compiled(graph, folder, variant.name)
+    return Work(lambda: package(*inputs), time.perf_counter() - begin, graph.size, fused.total)
 
 
 def _code(generator: Generator) -> Tensor:

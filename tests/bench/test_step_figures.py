@@ -75,7 +75,14 @@ def test_table_has_one_row_each() -> None:
     found = rows()
     bench.with_ratios(found, CEILINGS)
     lines = bench.table(found).splitlines()
-    assert len(lines) == 5 and lines[-1].endswith("| 50% | 0.9900 | 500 | 3 | 20.0 |")
+    assert len(lines) == 5 and lines[-1].endswith("| 50% | - | - | 0.9900 | 500 | 3 | 20.0 |")
+
+
+def test_bytes_stand_beside_the_rate_of_a_copy() -> None:
+    found = [row("plain", 1000, 900, gbyte=4.0), row("aoti", 100, 95, gbyte=None)]
+    bench.with_ratios(found, CEILINGS)
+    assert [each["share_of_copy"] for each in found] == [0.2, None], "4 GB in 1 s of 20 GB/s; not counted is not told"
+    assert "| 4.00 | 20% | - |" in bench.table(found)
 
 
 def test_regressions_are_named_in_processor_time() -> None:
@@ -103,12 +110,13 @@ def test_first_two_runs_are_not_timed() -> None:
 
 
 def test_one_variant_writes_its_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(bench, "make", lambda variant, folder: Work(lambda: (torch.zeros(1),), 0.5, 7))
+    monkeypatch.setattr(bench, "make", lambda variant, folder: Work(lambda: (torch.zeros(1_000_000),), 0.5, 7))
     monkeypatch.setattr(bench, "arithmetic", lambda variant: {"gflop": 1.5})
     asked = json.dumps(Variant("default", 0, "plain").as_dict())
     assert bench.main(["--one", asked, "--rounds", "9"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["name"] == "default render plain" and found["runs"] == 3
+    assert found["gbyte"] == 0.004, "a thousand zeros, written once"
     assert found["gflop"] == 1.5 and found["operations"] == 7 and set(found["times_ms"]) == {"p50", "p95", "p99"}
 
 
