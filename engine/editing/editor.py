@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.editing.calm import Calm
 from engine.editing.compositing import Patch, lower_face_mask, sharpen, to_frame
 from engine.editing.detail import Detail, compare_detail, luma
 from engine.editing.grain import Grain
@@ -49,6 +50,8 @@ class Shot:
     """The skin's own texture; None before the first frame."""
     light: Light | None = None
     """How light and colour are changed; None before the first frame."""
+    calm: Calm | None = None
+    """Rendered skin as it was shown; None before the first frame."""
     grain: Grain = field(default_factory=Grain)
     """Noise, new and lying on the face."""
 
@@ -250,7 +253,9 @@ class FrameEditor:
             own = skin(done.aim, region)
             filmed = carried(source, done.seen.points, done.aim, region)
             shot.light = Light.following(shot.light, done.picture, filmed, done.mask, own)
-            picture = sharpen(shot.light.onto(done.picture, own), detail.share)
+            picture = shot.light.onto(done.picture, own)
+            shot.calm = Calm.following(shot.calm, picture, done.aim, region)
+            picture = sharpen(shot.calm.onto(picture), detail.share)
             shot.texture = Texture.following(shot.texture, filmed, done.aim, region)
             picture = shot.texture.onto(picture, source, own, done.mask)
             height, width = done.rgb.shape[:2]

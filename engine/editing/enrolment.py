@@ -23,6 +23,7 @@ from engine.editing.preview import draw_preview
 from engine.editing.profile import SpeakerProfile
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.tuning import TuningConfig, TuningFrame, tune, tuned_parameters
+from engine.editing.unseen import completed, known_share
 from engine.editing.verdict import assess, teeth_area
 from engine.errors import NoFaceError
 from engine.generators.encoder_start import start_code
@@ -241,7 +242,8 @@ def enroll_speaker(
         preview=np.zeros((1, 1, 3), np.uint8),
         notes={},
     )
-    profile = _calibrated(profile, parts, seen, report)
+    own = torch.einsum("frk,kd->frd", parts.directions[1], parts.statistics.basis)
+    profile = _calibrated(completed(profile, known_share(mouths), own), parts, seen, report)
     notes = _notes(profile, seen, result.losses, reasons, len(chosen), time.monotonic() - begin)
     if not any(bool(part.any()) for part in parts.directions):
         notes["verdicts"].append("the generator's own directions are not known: mouths that the clip lacks are missing")

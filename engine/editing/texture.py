@@ -48,7 +48,13 @@ _AROUND_PX: Final = 8.0
 """How far an outline reaches, crop px."""
 
 
-def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.float64], region: Region) -> Tensor:
+def carried(
+    source: Tensor,
+    points: NDArray[np.float64],
+    target: NDArray[np.float64],
+    region: Region,
+    step: int = _GRID_PX,
+) -> Tensor:
     """The frame's region with its landmarks moved to where they shall be.
 
     Displacements between landmarks are found by inverse distance weighting (Shepard 1968) and fade out far from all.
@@ -58,6 +64,7 @@ def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.floa
         points: [68,2] filmed landmarks, crop px.
         target: [68,2] wanted landmarks, crop px.
         region: where the region lies in the crop.
+        step: px between the places where the displacement is found; divides the region's sides.
 
     Returns:
         [1,3,h,w].
@@ -73,11 +80,11 @@ def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.floa
     eye = max(float(np.hypot(*(points[45] - points[36]))), 1.0)
     places = torch.from_numpy((target - (region.left, region.top)).astype(np.float32))
     moves = torch.from_numpy((points - target).astype(np.float32))
-    size, still = (region.height // _GRID_PX, region.width // _GRID_PX), (_FAR * eye) ** -3
+    size, still = (region.height // step, region.width // step), (_FAR * eye) ** -3
     if (loops := fits(source)) is not None:
-        shift = loops.scattered(places, moves, _NEAR * eye, still, _GRID_PX, size)
-        return loops.displaced(source, shift, _GRID_PX)
-    ys, xs = ((torch.arange(count) + 0.5) * _GRID_PX for count in size)
+        shift = loops.scattered(places, moves, _NEAR * eye, still, step, size)
+        return loops.displaced(source, shift, step)
+    ys, xs = ((torch.arange(count) + 0.5) * step for count in size)
     down = (ys[:, None, None] - places[:, 1]).square() + (_NEAR * eye) ** 2
     pull = (down + (xs[None, :, None] - places[:, 0]).square()).rsqrt() ** 3
     shift = (pull @ moves) / (pull.sum(-1, keepdim=True) + still)
@@ -88,12 +95,13 @@ def carried(source: Tensor, points: NDArray[np.float64], target: NDArray[np.floa
     return functional.grid_sample(source, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
-def skin(target: NDArray[np.float64], region: Region) -> Tensor:
+def skin(target: NDArray[np.float64], region: Region, off_lips: tuple[float, float] = _OFF_LIPS) -> Tensor:
     """Where texture may come from the frame: 1 on skin, falling to 0 towards the wanted lips; [1,1,h,w].
 
     Args:
         target: [68,2] wanted landmarks, crop px.
         region: where the region lies in the crop.
+        off_lips: distances from the lips at which skin begins and is complete, in distances of the outer eye corners.
 
     Raises:
         ShapeError: not 68 points in a plane.
@@ -104,7 +112,7 @@ def skin(target: NDArray[np.float64], region: Region) -> Tensor:
     ys = region.top + (torch.arange(region.height // _GRID_PX) + 0.5) * _GRID_PX
     xs = region.left + (torch.arange(region.width // _GRID_PX) + 0.5) * _GRID_PX
     off = -inner_distance(convex_hull(target[_LIPS]), xs, ys) / eye
-    share = smooth_step((off - _OFF_LIPS[0]) / (_OFF_LIPS[1] - _OFF_LIPS[0]))
+    share = smooth_step((off - off_lips[0]) / (off_lips[1] - off_lips[0]))
     size = (region.height, region.width)
     return enlarged(share[None, None], size)
 

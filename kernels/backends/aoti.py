@@ -24,6 +24,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from kernels.backends.unlocked import UnlockedPackage
 from kernels.errors import ArgumentMismatch, BackendUnavailable
 from kernels.flat import FlatGraph
 
@@ -211,18 +212,27 @@ def _opened(path: Path, name: str, build: Callable[[], None]) -> tuple[Callable[
             build()
             seconds = time.perf_counter() - begin
             logger.info("compiled %s in %.0f s: %s", name, seconds, path)
-            run = torch._inductor.aoti_load_package(str(path))
+            run = _caller(path, name)
     return run, seconds
 
 
 def _loaded(path: Path, name: str) -> Callable[..., Any] | None:
     """A whole package; None, said aloud, when torch cannot load it all the same."""
     try:
-        return cast(Callable[..., Any], torch._inductor.aoti_load_package(str(path)))
+        return _caller(path, name)
     except RuntimeError as error:
         logger.warning("compiled %s %s cannot be loaded (%s): compiling it again", name, path, error)
         path.unlink()
         return None
+
+
+def _caller(path: Path, name: str) -> Callable[..., Any]:
+    """What runs a package: without Python's lock where torch allows it, else, and said, with it."""
+    try:
+        return UnlockedPackage(path)
+    except BackendUnavailable as error:
+        logger.warning("compiled %s %s: other threads wait while it runs (%s)", name, path, error)
+        return cast(Callable[..., Any], torch._inductor.aoti_load_package(str(path)))
 
 
 def _build(graph: FlatGraph, path: Path, options: dict[str, Any]) -> None:

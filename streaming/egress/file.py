@@ -35,13 +35,15 @@ def mp4_writer(
     sound: NDArray[np.float32] | None = None,
     sound_rate: int = 48000,
     crf: float = 16.0,
-    preset: str = "medium",
+    preset: str = "veryfast",
     tags: Mapping[str, str] = EDITED_TAGS,
 ) -> "Iterator[Mp4Writer]":
     """Write an MP4 file inside a `with` block; it appears at `path` only when the block ends well.
 
     sound: [C, M] in [-1, 1], one or two channels at `sound_rate`; starts at time 0 of the pictures' `pts`.
     crf: x264's quality, lower is better; 16 is meant to be visually lossless.
+    preset: x264's speed. At the same `crf` "veryfast" keeps the demo's pictures a little closer than "medium" (45.9 dB
+        for 45.2), in 1.7 times the bytes and a third of the time: encoding shares the cores with the edit.
     """
     with atomic_path(path) as part, ExitStack() as stack:
         with _reporting(path):
