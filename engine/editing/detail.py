@@ -34,7 +34,7 @@ _GAIN: Final = 0.1
 _MOST: Final = 3.0
 """Most sharpening. It shows on lips and teeth alone: skin gets the frame's own finest band (`texture`), which hides the
 generator's grid that 1.6 brought out before."""
-_FILLED: Final = 0.85
+_FILLED: Final = 0.87
 """Noise fills up to this share of the frame's own variance."""
 
 
