@@ -86,7 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     overlaps = [_WAYS[way] for way in options.ways]
     chosen = [Variant(e, b, o) for e in options.efforts for b in options.backends for o in overlaps]
     if options.compile:
-        _compile(max(options.efforts), overlaps)
+        for effort in options.efforts:
+            _compile(effort, overlaps)
     measure = _measuring(options.seconds)
     runs: dict[Variant, list[Run]] = {variant: [] for variant in chosen}
     for _ in range(options.rounds):
@@ -94,21 +95,21 @@ def main(arguments: list[str] | None = None) -> int:
             runs[variant].append(measure(variant))
     figures = summarised(runs)
     command = f"python -m bench dub {' '.join(arguments or [])}".strip()
-    threads = {way: _threads(overlap) for way, overlap in _WAYS.items()}
+    threads = {variant.name: _threads(variant.overlap, variant.effort) for variant in chosen}
     write_json(options.out, {**header(command), "threads": threads, **figures})
     sys.stdout.write(f"{table(figures)}wrote {options.out}\n")
     return 0
 
 
-def _threads(overlap: bool) -> int:
+def _threads(overlap: bool, effort: int) -> int:
     """Threads that torch computes with."""
-    return stage_threads() if overlap else torch.get_num_threads()
+    return stage_threads(effort) if overlap else torch.get_num_threads()
 
 
 def _compile(effort: int, overlaps: Sequence[bool]) -> None:
     """Make the packages that are missing, for each number of threads."""
     profile = SpeakerProfile.load(PRESENTER / "presenter.safetensors")
-    for threads in sorted({_threads(overlap) for overlap in overlaps}):
+    for threads in sorted({_threads(overlap, effort) for overlap in overlaps}):
         with computing_with(threads):
             compile_for(profile, effort)
 
@@ -123,7 +124,7 @@ def _measuring(seconds: float) -> Callable[[Variant], Run]:
 
 def dubbed(variant: Variant, profile: SpeakerProfile, timeline: Timeline, sound: Sound) -> Run:
     """One dub in a session of its own; the time counts from its first picture on."""
-    with computing_with(_threads(variant.overlap)):
+    with computing_with(_threads(variant.overlap, variant.effort)):
         return _dubbed(variant, profile, timeline, sound)
 
 
@@ -139,7 +140,7 @@ def _dubbed(variant: Variant, profile: SpeakerProfile, timeline: Timeline, sound
     with tempfile.TemporaryDirectory() as folder:
         wall, cpu = time.perf_counter(), time.process_time()
         out = Path(folder) / "dub.mp4"
-        tally = dub_to_file(session, timeline, sound, out, lambda *_: None, watch, variant.overlap)
+        tally = dub_to_file(session, timeline, sound, out, lambda *_: None, watch, variant.overlap, variant.effort)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Run(tally.frames, wall, cpu, stages, backends(session.backend) if isinstance(session, Chosen) else {})
 

@@ -117,6 +117,7 @@ def dub_to_file(
     report: Report,
     watch: Callable[[EditedFrameLike], None] | None = None,
     overlap: bool = True,
+    effort: int = 0,
 ) -> Tally:
     """Run a whole video through a session and write it with its new sound; the file appears only when all is done.
 
@@ -132,6 +133,7 @@ def dub_to_file(
         report: progress.
         watch: sees every finished picture in order, before it is encoded.
         overlap: False does one thing after the other; the file is the same.
+        effort: the session's; which stages go on at the same time hangs on it.
     """
     tally = Tally()
     total = len(timeline.pts)
@@ -149,7 +151,7 @@ def dub_to_file(
             tally.add(edited)
             report("editing", tally.frames, total)
 
-        stages = overlap and stages_may_overlap()
+        stages = overlap and stages_may_overlap(effort)
         drain = _draining(session, put, stages, stack)
         report("editing", 0, total)
         for _ in _pushed(session, timeline, overlap, stages, stack):

@@ -171,8 +171,9 @@ class LocalEngine:
     def _compile(self, profile: SpeakerProfile) -> None:
         """Make the package that dubs of this profile will look for; where that cannot be, dubs render eagerly."""
         try:
-            with computing_with(stage_threads()):
-                compile_for(profile, DubConfig().effort)
+            effort = DubConfig().effort
+            with computing_with(stage_threads(effort)):
+                compile_for(profile, effort)
         except BackendError as error:
             if self._backend != "auto":
                 raise
@@ -181,7 +182,7 @@ class LocalEngine:
     def compile(self, profile: Profile, effort: int, report: Report) -> Mapping[str, Any]:
         """Compile what edits of a profile run on, for `dub`'s stages and for `serve`, which leaves one thread free."""
         made = {}
-        counts = sorted({stage_threads(), max(1, torch.get_num_threads() - 1)}, reverse=True)
+        counts = sorted({stage_threads(effort), max(1, torch.get_num_threads() - 1)}, reverse=True)
         for done, threads in enumerate(counts):
             report("compiling", done, len(counts))
             with computing_with(threads):

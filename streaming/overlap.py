@@ -19,6 +19,9 @@ ROOM: Final = 3
 """Items that wait between two threads; with pictures of 1080 lines 10 MB each."""
 STAGES_FROM_CORES: Final = 2
 """Fewer cores than this are busy with one stage of the edit at a time."""
+SEARCH_FROM_CORES: Final = 4
+"""The same for dubs with W+ steps: nearly all their work is one stage, which is faster with all cores."""
+_SEARCHES_FROM_EFFORT: Final = 2
 
 
 def cores() -> int:
@@ -31,24 +34,24 @@ def may_overlap() -> bool:
     return cores() > 1
 
 
-def stages_may_overlap() -> bool:
-    """Whether the stages of the edit itself, which compute, have threads of their own.
+def stages_may_overlap(effort: int = 0) -> bool:
+    """Whether the stages of the edit itself, which compute, have threads of their own, at this effort.
 
     Compiled, a dub on two cores ran at 22 pictures a second with all of them at once, each with one thread, at 17 with
     decoding and encoding alone beside them. It pays only because compiled code runs without Python's lock
-    (`kernels.backends.unlocked`): before, all stages waited for every render.
+    (`kernels.backends.unlocked`): before, all stages waited for every render. At effort 2 it was 3.6 for 5.3.
     """
-    return cores() >= STAGES_FROM_CORES
+    return cores() >= (STAGES_FROM_CORES if effort < _SEARCHES_FROM_EFFORT else SEARCH_FROM_CORES)
 
 
-def stage_threads() -> int:
-    """Threads that torch computes with in each stage of a dub: half of all, at least one, when stages overlap.
+def stage_threads(effort: int = 0) -> int:
+    """Threads that torch computes with in each stage of a dub of this effort: half of all, one at least, in parallel.
 
     A stage that asks for all cores waits for the slowest of its threads after every operation; where the others' stages
     keep a core busy that costs more than the second core brings.
     """
     threads = torch.get_num_threads()
-    return max(1, threads // 2) if stages_may_overlap() else threads
+    return max(1, threads // 2) if stages_may_overlap(effort) else threads
 
 
 @contextmanager

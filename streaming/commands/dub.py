@@ -136,9 +136,10 @@ def perform(job: Job, context: Context) -> tuple[Tally, Report | None]:
             judge = _find_judge(context)
             witness = None if judge is None else witness_for(judge, context.screen.warn)
             collector = Collector(judge, witness=witness, rest_opening=profile.rest_opening)
-        with computing_with(stage_threads()):
+        effort = context.engine.features().default_effort if job.effort is None else job.effort
+        with computing_with(stage_threads(effort)):
             session = context.engine.session(profile, job.effort, job.tracker, job.emotion, job.intensity)
-            tally = dub_to_file(session, timeline, job.sound, job.out, report, watch, may_overlap())
+            tally = dub_to_file(session, timeline, job.sound, job.out, report, watch, may_overlap(), effort)
     _warn_of_untouched(context, tally)
     if collector is None:
         return tally, None

@@ -118,13 +118,13 @@ def test_each_way_is_compiled_for_and_dubbed_with_its_threads(tmp_path: Path, mo
         return run_of(variant)
 
     monkeypatch.setattr(bench, "_dubbed", dub)
-    monkeypatch.setattr(bench, "stage_threads", lambda: before + 1)
+    monkeypatch.setattr(bench, "stage_threads", lambda effort: before + (1 if effort < 2 else 2))
     monkeypatch.setattr(
         bench, "compile_for", lambda profile, effort: compiled.append((torch.get_num_threads(), effort))
     )
     arguments = ["--efforts", "0", "2", "--backends", "auto", "--rounds", "1", "--compile"]
     assert bench.main([*arguments, "--out", str(tmp_path / "dub.json")]) == 0
-    assert compiled == [(before, 2), (before + 1, 2)]
-    assert dubbed == [(False, before), (True, before + 1)] * 2
+    assert compiled == [(before, 0), (before + 1, 0), (before, 2), (before + 2, 2)]
+    assert dubbed == [(False, before), (True, before + 1), (False, before), (True, before + 2)]
     written = json.loads((tmp_path / "dub.json").read_text())
-    assert written["threads"] == {"one-by-one": before, "overlapping": before + 1}
+    assert list(written["threads"].values()) == [before, before + 1, before, before + 2]

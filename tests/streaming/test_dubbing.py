@@ -71,7 +71,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def cores_for_all_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dubbing, "stages_may_overlap", lambda: True)
+    monkeypatch.setattr(dubbing, "stages_may_overlap", lambda effort: True)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_without_overlap_nothing_is_finished_apart(dub: Callable[..., Tally]) ->
 def test_on_few_cores_the_edit_keeps_to_one_thread_and_files_are_read_and_written_beside_it(
     dub: Callable[..., Tally], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dubbing, "stages_may_overlap", lambda: False)
+    monkeypatch.setattr(dubbing, "stages_may_overlap", lambda effort: False)
     looked, parted, wrote, write = LookingSession(), PartedSession(), set(), Mp4Writer.write
 
     def noting(self: Mp4Writer, frame: VideoFrame) -> None:

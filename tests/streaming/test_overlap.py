@@ -196,6 +196,8 @@ def test_stages_share_the_threads_where_there_are_cores_for_several(
     assert overlap.may_overlap() == (cores > 1)
     assert overlap.stages_may_overlap() == (cores >= 2)
     assert overlap.stage_threads() == each
+    assert overlap.stages_may_overlap(effort=2) == (cores >= 4), "one stage of W+ steps wants all cores"
+    assert overlap.stage_threads(effort=2) == (each if cores >= 4 else threads)
 
 
 def test_on_one_core_torch_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
