@@ -378,7 +378,9 @@ class Dubber:
         strength = self._fade(frame.seconds, result)
         self._backends.prepare(self._effort)
         with using(self._backends.fast.loops):
-            predicted = self._editor.predict(rgb, result.face, mouth.displacement, strength, self._effort, self._state)
+            predicted = self._editor.predict(
+                rgb, result.face, mouth.displacement, strength, self._effort, self._state, frame.seconds
+            )
         return Started(looked, predicted, self._effort, mouth.speaking, times)
 
     def _untouched(

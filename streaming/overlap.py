@@ -37,9 +37,9 @@ def may_overlap() -> bool:
 def stages_may_overlap(effort: int = 0) -> bool:
     """Whether the stages of the edit itself, which compute, have threads of their own, at this effort.
 
-    Compiled, a dub on two cores ran at 22 pictures a second with all of them at once, each with one thread, at 17 with
-    decoding and encoding alone beside them. It pays only because compiled code runs without Python's lock
-    (`kernels.backends.unlocked`): before, all stages waited for every render. At effort 2 it was 3.6 for 5.3.
+    Compiled, a trial dub on two cores ran at 22 pictures a second with all of them at once, each with one thread, at 17
+    with decoding and encoding alone beside them. It pays only because compiled code runs without Python's lock
+    (`kernels.backends.unlocked`): before, all stages waited for every render. At effort 2 a trial gave 3.6 for 5.3.
     """
     return cores() >= (STAGES_FROM_CORES if effort < _SEARCHES_FROM_EFFORT else SEARCH_FROM_CORES)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.editing.compositing import smooth_step
+from engine.editing.settling import share_in
 from engine.editing.texture import carried, skin
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
@@ -28,7 +29,7 @@ _COARSE: Final = 4
 _GRID_PX: Final = 4
 """Step of the grid on which its motion is found, px of that size."""
 _RENEWED: Final = 0.25
-"""Share of a new frame in the running mean."""
+"""Share of a new frame in the running mean, in 40 ms (`settling`)."""
 _TREMBLING: Final = 0.1
 """Change, of a range of 2, up to which it is taken for trembling; twice as much is shown as it is.
 
@@ -49,7 +50,9 @@ class Calm:
     """[68,2] wanted landmarks of the last frame, crop px."""
 
     @classmethod
-    def following(cls, last: Self | None, picture: Tensor, target: NDArray[np.float64], region: Region) -> Self:
+    def following(
+        cls, last: Self | None, picture: Tensor, target: NDArray[np.float64], region: Region, elapsed_s: float
+    ) -> Self:
         """Take in a frame.
 
         Args:
@@ -57,6 +60,7 @@ class Calm:
             picture: [1,3,h,w] rendered, -1...1, in the frame's light.
             target: [68,2] wanted landmarks, crop px.
             region: where the region lies in the crop.
+            elapsed_s: media time since the frame before, in s.
 
         Raises:
             ShapeError: sizes that do not belong together.
@@ -73,7 +77,7 @@ class Calm:
         difference = before - small
         size = functional.avg_pool2d(difference.abs().amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         calmed = _shrunk(skin(target, region, _OFF_LIPS)) * (1 - smooth_step(size / _TREMBLING - 1))
-        change = (1 - _RENEWED) * calmed * difference
+        change = (1 - share_in(elapsed_s, _RENEWED)) * calmed * difference
         return cls(small + change, change, target)
 
     def onto(self, picture: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from engine.editing.compositing import Patch
+from engine.editing.settling import FRAME_S, share_in
 from engine.errors import ShapeError
 from kernels.native.pixels import fits
 
@@ -28,9 +29,9 @@ _LUMA: Final = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _LEVELS: Final = 219 / 255
 """Levels of limited-range video per grey level."""
 _MEMORY: Final = 0.1
-"""Share of a new frame in the running means."""
+"""Share of a new frame in the running means, in 40 ms (`settling`)."""
 _GAIN: Final = 0.1
-"""Change of the sharpening in a frame per unit of the logarithm of what is missing."""
+"""Change of the sharpening in 40 ms per unit of the logarithm of what is missing."""
 _MOST: Final = 3.0
 """Most sharpening. It shows on lips and teeth alone: skin gets the frame's own finest band (`texture`), which hides the
 generator's grid that 1.6 brought out before."""
@@ -71,20 +72,21 @@ class Detail:
     room: float = 0.0
     """Running mean of how much noisier the frame's smooth skin is than the region's, in squared grey levels."""
 
-    def follow(self, shown: Fineness, own: Fineness) -> None:
-        """Take in a frame: the edited region before noise, and the frame's own.
+    def follow(self, shown: Fineness, own: Fineness, elapsed_s: float) -> None:
+        """Take in a frame: the edited region before noise, and the frame's own, so many s after the frame before.
 
         Noise fills what sharpening cannot give, but hardly more of it than lies on the frame's own smooth skin: edges
         of lips and teeth that are missing would come back as sand.
         """
         if own.variance <= 0.0 or shown.variance <= 0.0:
             return
-        memory = _MEMORY if self.own > 0.0 else 1.0
+        memory = share_in(elapsed_s, _MEMORY) if self.own > 0.0 else 1.0
+        gain = min(1.0, _GAIN * elapsed_s / FRAME_S)
         self.own += memory * (own.variance - self.own)
         self.shown += memory * (shown.variance - self.shown)
         self.room += memory * (own.quiet - shown.quiet - self.room)
         missing = math.log(self.own / self.shown)
-        self.share = min(_MOST, max(0.0, self.share + _GAIN * min(1.0, max(-1.0, missing))))
+        self.share = min(_MOST, max(0.0, self.share + gain * min(1.0, max(-1.0, missing))))
         allowed = max(0.0, self.room) + LAPLACIAN_GAIN * _UNSEEN**2
         lacking = min(allowed, max(0.0, _FILLED * self.own - self.shown))
         self.grain = min(GRAIN_LIMIT, math.sqrt(lacking / LAPLACIAN_GAIN))

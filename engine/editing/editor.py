@@ -21,8 +21,10 @@ from engine.editing.perceptual import PerceptualLoss
 from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig, RefineProblem, refine
 from engine.editing.rendering import SpeakerRenderer
+from engine.editing.settling import FRAME_S, share_in
 from engine.editing.stepping import FastForms, refine_by
 from engine.editing.texture import Texture, carried, skin
+from engine.errors import BadInputError
 from engine.generators.stats import WStatistics
 from engine.speech.alignment import Alignment, GeometricAlignment
 from engine.timing import stopwatch
@@ -34,7 +36,7 @@ from engine.tracking.tracker import TrackedFace
 _MOUTH_WEIGHT: Final = 5.0
 _JAW_WEIGHT: Final = 2.0
 _DRIFT: Final = 0.15
-"""Share of a frame's leftover mouth error that the next frames begin with."""
+"""Share of a frame's leftover mouth error that the next frames begin with, in 40 ms (`settling`)."""
 _DRIFT_LIMIT: Final = 1.0
 _NEWTON_SHARE: Final = 0.6
 """Share of a Gauss-Newton step that is taken: a full one would carry the mesh's own noise into the picture."""
@@ -70,12 +72,27 @@ class EditState:
     """What composites of this shot carry."""
     recoveries: int = 0
     """How often a W+ search fell back to its best offset."""
+    seconds: float | None = None
+    """Media time of the last frame; None before the first of a shot."""
+
+    def elapsed_at(self, seconds: float) -> float:
+        """Time in s since the last frame of the shot (`FRAME_S` before its first), which this frame is from now on.
+
+        Raises:
+            BadInputError: it is not later than the last one.
+        """
+        elapsed = FRAME_S if self.seconds is None else seconds - self.seconds
+        if not elapsed > 0:
+            raise BadInputError(f"frame at {seconds} s follows one at {self.seconds} s; expected rising times")
+        self.seconds = seconds
+        return elapsed
 
     def reset(self) -> None:
         """Forget the shot: after a cut or a lost face."""
         self.offset = None
         self.drift = np.zeros(8)
         self.shot = Shot()
+        self.seconds = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,8 @@ class Predicted:
     """Carried from frame to frame."""
     shot: Shot
     """Of the frame's shot."""
+    elapsed_s: float
+    """Media time since the shot's frame before."""
     stages_ms: dict[str, float]
     """Time of each stage so far."""
 
@@ -194,6 +213,7 @@ class FrameEditor:
         strength: float,
         effort: int,
         state: EditState,
+        seconds: float,
     ) -> Predicted:
         """The wanted picture of the region, for `composite`.
 
@@ -204,8 +224,13 @@ class FrameEditor:
             strength: 0...1, cross-fade of the edit with the frame.
             effort: 0: predicted; 1: corrected by the mouth's measured error; n: n - 1 W+ steps after that.
             state: carried from frame to frame.
+            seconds: the frame's media time, later than that of the frame before.
+
+        Raises:
+            BadInputError: it is not later.
         """
         times: dict[str, float] = {}
+        elapsed = state.elapsed_at(seconds)
         region = self.profile.region
         with stopwatch(times, "observe"):
             seen = observe(rgb, face)
@@ -222,11 +247,12 @@ class FrameEditor:
             picture = self._renderer.region(w)
         if effort > 0:
             meter = MouthMeter(self._mesh, rgb, face, seen, region, mask, self._fast.measure)
+            drift = share_in(elapsed, _DRIFT)
             with stopwatch(times, "correct"), torch.no_grad():
                 for turn in range(_CORRECTIONS):
                     missing = wanted - meter.mouth(picture)
                     if turn == 0:
-                        state.drift = np.clip(state.drift + _DRIFT * missing, -_DRIFT_LIMIT, _DRIFT_LIMIT)
+                        state.drift = np.clip(state.drift + drift * missing, -_DRIFT_LIMIT, _DRIFT_LIMIT)
                     asked = self._renderer.held(asked + _NEWTON_SHARE * self._renderer.step(missing))
                     w = self._renderer.anchor(features, asked)
                     picture = self._renderer.region(w)
@@ -236,10 +262,10 @@ class FrameEditor:
                 reached = from_head(opened_by(head, more), seen.pose)[:, :2]
                 problem = RefineProblem(
                     w, self._renderer.region, meter.points, torch.from_numpy(reached.astype(np.float32)), self._weight,
-                    seen.pose.iod_px, source, 4 * mask * (1 - mask),
+                    seen.pose.iod_px, source, 4 * mask * (1 - mask), elapsed,
                 )  # fmt: skip
                 picture = self._refined(problem, meter, picture, effort - 1, state)
-        return Predicted(rgb, seen, target, aim, mask, source, picture, strength, state, state.shot, times)
+        return Predicted(rgb, seen, target, aim, mask, source, picture, strength, state, state.shot, elapsed, times)
 
     def composite(self, done: Predicted) -> Edit:
         """The edit of one frame: what is laid over it.
@@ -247,21 +273,21 @@ class FrameEditor:
         In order, each once; may run in another thread than `predict`, which goes ahead to later frames.
         """
         region, source, times = self.profile.region, done.source, dict(done.stages_ms)
-        state, shot = done.state, done.shot
+        state, shot, elapsed = done.state, done.shot, done.elapsed_s
         with stopwatch(times, "composite"), torch.no_grad():
             detail = state.detail or Detail(self.profile.sharpening, self.profile.grain)
             own = skin(done.aim, region)
             filmed = carried(source, done.seen.points, done.aim, region)
-            shot.light = Light.following(shot.light, done.picture, filmed, done.mask, own)
+            shot.light = Light.following(shot.light, done.picture, filmed, done.mask, own, elapsed)
             picture = shot.light.onto(done.picture, own)
-            shot.calm = Calm.following(shot.calm, picture, done.aim, region)
+            shot.calm = Calm.following(shot.calm, picture, done.aim, region, elapsed)
             picture = sharpen(shot.calm.onto(picture), detail.share)
-            shot.texture = Texture.following(shot.texture, filmed, done.aim, region)
+            shot.texture = Texture.following(shot.texture, filmed, done.aim, region, elapsed)
             picture = shot.texture.onto(picture, source, own, done.mask)
             height, width = done.rgb.shape[:2]
             patch = to_frame(picture, done.mask * done.strength, done.seen, region, (height, width))
-            detail.follow(*compare_detail(patch, done.rgb))
-            shot.grain.follow(luma(patch.under(done.rgb)), patch.top, patch.left)
+            detail.follow(*compare_detail(patch, done.rgb), elapsed)
+            shot.grain.follow(luma(patch.under(done.rgb)), patch.top, patch.left, elapsed)
             patch, state.detail = shot.grain.onto(patch, detail.grain, done.seen, region), detail
         return Edit(patch, done.target.astype(np.float32), times)
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 from engine.editing.compositing import Patch, patch_to_region
 from engine.editing.detail import LAPLACIAN_GAIN, edges
 from engine.editing.observation import Observation
+from engine.editing.settling import FRAME_S
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
 from engine.tracking.alignment import warp
@@ -30,7 +31,9 @@ _BLOCK: Final = 8
 _QUIET: Final = 0.2
 """Share of the blocks, the quietest, that tell the noise."""
 _RISE: Final = 1.01
-"""Most by which the measured noise grows from frame to frame: motion looks like noise, stillness never."""
+"""Most by which the measured noise grows in 40 ms (`settling`): motion looks like noise, stillness never."""
+_LEAST_RISE: Final = 0.002
+"""What it may grow by in any case in 40 ms, grey levels."""
 _STRONGEST: Final = 2.0
 """Most strength of the field beside white noise as sharp: a field that the way into the frame has blurred is coarse."""
 _SEED: Final = 68
@@ -69,13 +72,22 @@ class Grain:
     field: Tensor | None = None
     """[1,1,h,w] white noise over the region; None before the first frame."""
 
-    def follow(self, luma: NDArray[np.float32], top: int, left: int) -> None:
-        """Take in the frame's own luma [h,w] under the patch, in grey levels, whose corner lies at (top, left)."""
+    def follow(self, luma: NDArray[np.float32], top: int, left: int, elapsed_s: float) -> None:
+        """Take in the frame's own luma under the patch.
+
+        Args:
+            luma: [h,w] in grey levels.
+            top: row of its corner in the frame.
+            left: column of its corner in the frame.
+            elapsed_s: media time since the frame before, in s.
+        """
         if self.last is not None:
             before, now = _shared(self.last, (luma, top, left))
             if min(before.shape) >= _BLOCK:
                 found = temporal_noise(before, now)
-                self.fresh = found if self.fresh is None else min(found, self.fresh * _RISE + 0.002)
+                frames = elapsed_s / FRAME_S
+                most = math.inf if self.fresh is None else self.fresh * _RISE**frames + _LEAST_RISE * frames
+                self.fresh = min(found, most)
         self.last = (luma, top, left)
 
     def onto(self, patch: Patch, deviation: float, observation: Observation, region: Region) -> Patch:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.editing.compositing import recoloured, shrunk, spread_change
+from engine.editing.settling import share_in
 
 _SPREAD: Final = 4.0
 """Standard deviation of the kernel that spreads the change, in eighths of the region's px: 32 px of the crop.
@@ -21,7 +22,7 @@ With 72 px patches of skin still flickered (1.38 for 1.34 on one clip, 1.20 for 
 _FAR: Final = 9.0
 """The same for lips, which are lit as the face around them is, not as the skin beside them."""
 _FOLLOWED: Final = 0.15
-"""Share of a new frame in the running change of what has no filmed counterpart."""
+"""Share of a new frame in the running change of what has no filmed counterpart, in 40 ms (`settling`)."""
 _SUDDEN: Final = 0.06
 """Mean change of light, of a range of 2, beyond which a frame's own is taken, at twice this wholly."""
 
@@ -36,7 +37,9 @@ class Light:
     """Elsewhere: a running mean."""
 
     @classmethod
-    def following(cls, last: Self | None, picture: Tensor, filmed: Tensor, mask: Tensor, skin: Tensor) -> Self:
+    def following(
+        cls, last: Self | None, picture: Tensor, filmed: Tensor, mask: Tensor, skin: Tensor, elapsed_s: float
+    ) -> Self:
         """Take in a frame.
 
         Args:
@@ -45,20 +48,21 @@ class Light:
             filmed: [1,3,h,w] the frame's own region, its landmarks moved to where they are wanted (`texture.carried`).
             mask: [1,1,h,w] what the edit may replace.
             skin: [1,1,h,w] where the two show the same skin, 0...1 (`texture.skin`).
+            elapsed_s: media time since the frame before, in s.
 
         Raises:
             ShapeError: sizes that do not belong together.
         """
         weight = mask * (4 * (1 - mask) + skin)
         near, far = (spread_change(picture, filmed, weight, spread) for spread in (_SPREAD, _FAR))
-        return cls(near, followed(None if last is None else last.lips, far))
+        return cls(near, followed(None if last is None else last.lips, far, elapsed_s))
 
     def onto(self, picture: Tensor, skin: Tensor) -> Tensor:
         """The picture [1,3,h,w] in the frame's light; `skin` as in `following`."""
         return recoloured(picture, torch.lerp(self.lips, self.skin, shrunk(skin)))
 
 
-def followed(last: Tensor | None, change: Tensor) -> Tensor:
+def followed(last: Tensor | None, change: Tensor, elapsed_s: float) -> Tensor:
     """A running change of colour: a share of the new one, more of it where the light changes as a whole.
 
     Light that is switched is followed at once.
@@ -66,9 +70,11 @@ def followed(last: Tensor | None, change: Tensor) -> Tensor:
     Args:
         last: the running change before; None at the begin of a shot.
         change: [1,3,h,w] this frame's.
+        elapsed_s: media time since the frame before, in s.
     """
     if last is None:
         return change
     jump = float((change - last).mean().abs())
     sudden = min(1.0, max(0.0, jump / _SUDDEN - 1))
-    return torch.lerp(last, change, _FOLLOWED + (1 - _FOLLOWED) * sudden)
+    share = share_in(elapsed_s, _FOLLOWED)
+    return torch.lerp(last, change, share + (1 - share) * sudden)

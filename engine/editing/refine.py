@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.editing.perceptual import PerceptualLoss
+from engine.editing.settling import FRAME_S, kept_in, share_in
 from engine.generators.stats import WStatistics
 
 
@@ -39,9 +40,9 @@ class RefineConfig:
     smoothness: float = 0.5
     """Weight of the mean square of the offset's change since the last frame."""
     keep: float = 0.85
-    """Share of last frame's offset that the search begins with."""
+    """Share of the last frame's offset that the search begins with, where that was 40 ms ago (`settling`)."""
     whole: int = 8
-    """Steps from which on the whole way that a search has gone is taken; of fewer, a share.
+    """Steps from which on the whole way that a search has gone is taken; of fewer, a share, told for 40 ms.
 
     Adam's first step is the gradient's sign: every number of the offset moves by the full rate, however near it is.
     With one step a frame pictures boiled (flicker 5.2 times the clip's; 0.8 with an eighth of the way)."""
@@ -67,6 +68,8 @@ class RefineProblem:
     """[1,3,h,w] the frame's own region, -1...1."""
     edge: Tensor
     """[1,1,h,w] weight of the mask's soft edge."""
+    elapsed_s: float = FRAME_S
+    """Media time since the frame before, in s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def refine(
     if steps == 0:
         return Refined(torch.zeros_like(last), False)
     goal = looks_of(perceptual, predicted, config)
-    start = config.keep * last
+    start = begun(last, problem.elapsed_s, config)
     offset = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([offset], lr=config.rate, betas=(config.beta1, 0.99))
     best, best_loss, first = torch.zeros_like(last), float("inf"), float("nan")
@@ -123,12 +126,17 @@ def refine(
             recovered = True
             break
         optimiser.step()
-    return Refined(best if recovered else taken(start, offset.detach(), steps, config), recovered)
+    return Refined(best if recovered else taken(start, offset.detach(), steps, problem.elapsed_s, config), recovered)
 
 
-def taken(start: Tensor, found: Tensor, steps: int, config: RefineConfig) -> Tensor:
+def begun(last: Tensor, elapsed_s: float, config: RefineConfig) -> Tensor:
+    """The offset [R,K] that a search begins with, so many s after the frame whose offset was `last`."""
+    return kept_in(elapsed_s, config.keep) * last
+
+
+def taken(start: Tensor, found: Tensor, steps: int, elapsed_s: float, config: RefineConfig) -> Tensor:
     """The offset [R,K] that a search from `start` to `found` is worth after so many steps (`RefineConfig.whole`)."""
-    return torch.lerp(start, found, min(1.0, steps / config.whole))
+    return torch.lerp(start, found, share_in(elapsed_s, min(1.0, steps / config.whole)))
 
 
 def looks_of(perceptual: PerceptualLoss, predicted: Tensor, config: RefineConfig) -> list[Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.editing.graphs import StepData, View
 from engine.editing.perceptual import PerceptualLoss
-from engine.editing.refine import RefineConfig, Refined, RefineProblem, looks_of, taken
+from engine.editing.refine import RefineConfig, Refined, RefineProblem, begun, looks_of, taken
 from kernels.native.pixels import Pixels
 from kernels.step import STATE, StepState
 
@@ -67,7 +67,7 @@ def refine_by(
     iod = torch.as_tensor(problem.iod_px, dtype=torch.float32)
     data = StepData(problem.w, last, problem.target, iod, problem.source, problem.edge)
     fixed = (*data.tensors, *view.tensors, *goal)
-    start = config.keep * last
+    start = begun(last, problem.elapsed_s, config)
     state = StepState.begin(start)
     best, best_loss, most = torch.zeros_like(last), float("inf"), float("inf")
     for _ in range(steps):
@@ -81,4 +81,4 @@ def refine_by(
         if not bool(torch.isfinite(gradient).all()):
             return Refined(best, True)
         state = StepState.after(results)
-    return Refined(taken(start, state.z, steps, config), False)
+    return Refined(taken(start, state.z, steps, problem.elapsed_s, config), False)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.editing.compositing import convex_hull, inner_distance, smooth_step
+from engine.editing.settling import share_in
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
 from kernels.native.pixels import fits
@@ -31,7 +32,7 @@ _COARSE: Final = 4
 _GRID_PX: Final = 8
 """Step of the grid on which the displacement is found."""
 _RENEWED: Final = 0.25
-"""Share of a new frame in the running texture."""
+"""Share of a new frame in the running texture, in 40 ms (`settling`)."""
 _MOST_GAIN: Final = 1.6
 """Largest factor on the running texture."""
 _NEAR: Final = 0.02
@@ -156,6 +157,7 @@ class Texture:
         filmed: Tensor,
         target: NDArray[np.float64],
         region: Region,
+        elapsed_s: float,
     ) -> Self:
         """Take in a frame; the texture so far moves with the wanted landmarks and is renewed by a share.
 
@@ -166,11 +168,13 @@ class Texture:
             filmed: [1,3,h,w] the frame's own region, its landmarks moved to where they are wanted (`carried`).
             target: [68,2] wanted landmarks, crop px.
             region: where the region lies in the crop.
+            elapsed_s: media time since the frame before, in s.
         """
         fresh = fine(filmed)
         if last is None:
             return cls(fresh, fresh, target)
-        return cls(torch.lerp(carried(last.band, last.target, target, region), fresh, _RENEWED), fresh, target)
+        before = carried(last.band, last.target, target, region)
+        return cls(torch.lerp(before, fresh, share_in(elapsed_s, _RENEWED)), fresh, target)
 
     def onto(self, picture: Tensor, source: Tensor, share: Tensor, mask: Tensor) -> Tensor:
         """The picture with its finest band replaced, as strong as the frame's own: a mean of frames is weaker.

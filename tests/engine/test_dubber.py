@@ -107,8 +107,10 @@ class RecordingEditor:
         strength: float,
         effort: int,
         state: EditState,
+        seconds: float,
     ) -> tuple[float, float]:
         """Note time, strength and whether the state is fresh."""
+        assert seconds == displacement[0, 0], "the picture's own time"
         fresh = not state.drift.any()
         self.asked.append((float(displacement[0, 0]), strength, fresh))
         state.drift = np.ones(8)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.editing.calm import Calm
+from engine.editing.settling import FRAME_S
 from engine.errors import ShapeError
 from kernels.separable import blurred
 from tests.engine.editing.test_texture import REGION, around, face
@@ -28,7 +29,7 @@ def calmed(pictures: list[Tensor], chins: list[float] | None = None) -> list[Ten
     """What is shown of a shot."""
     last, shown = None, []
     for picture, chin in zip(pictures, chins or [0.0] * len(pictures), strict=True):
-        last = Calm.following(last, picture, face(chin=chin), REGION)
+        last = Calm.following(last, picture, face(chin=chin), REGION, FRAME_S)
         shown.append(last.onto(picture))
     return shown
 
@@ -81,6 +82,6 @@ def test_the_mean_moves_with_the_chin() -> None:
 
 def test_sizes_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ShapeError, match="expected"):
-        Calm.following(None, flat(0.0)[..., 1:], face(), REGION)
+        Calm.following(None, flat(0.0)[..., 1:], face(), REGION, FRAME_S)
     with pytest.raises(ShapeError, match="expected"):
-        Calm.following(None, flat(0.0), face()[:5], REGION)
+        Calm.following(None, flat(0.0), face()[:5], REGION, FRAME_S)

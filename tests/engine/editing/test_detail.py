@@ -16,6 +16,7 @@ from engine.editing.detail import (
     laplacian_variance,
     luma,
 )
+from engine.editing.settling import FRAME_S
 from engine.errors import ShapeError
 
 pytestmark = pytest.mark.unit
@@ -37,7 +38,7 @@ def run(detail: Detail, own: float, answer: float, frames: int = 120, quiet: flo
     Of the frame's variance the share `quiet` lies on smooth skin, too; the region's skin shows nothing.
     """
     for _ in range(frames):
-        detail.follow(Fineness(answer * (1 + detail.share) ** 2, 0.0), Fineness(own, quiet * own))
+        detail.follow(Fineness(answer * (1 + detail.share) ** 2, 0.0), Fineness(own, quiet * own), FRAME_S)
     return detail
 
 
@@ -106,7 +107,7 @@ def test_noise_is_hardly_more_than_lies_on_the_frame_s_smooth_skin(quiet: float,
 def test_a_region_that_is_noisier_than_the_frame_gets_the_unseen_noise_at_most() -> None:
     detail = Detail(0.0, 0.0)
     for _ in range(50):
-        detail.follow(Fineness(10.0, 500.0), Fineness(400.0, 0.0))
+        detail.follow(Fineness(10.0, 500.0), Fineness(400.0, 0.0), FRAME_S)
     assert detail.grain == pytest.approx(1.0)
 
 
@@ -130,11 +131,11 @@ def test_a_face_without_a_whole_block_is_all_quiet(side: int) -> None:
 
 def test_one_frame_changes_little_and_frames_without_a_region_nothing() -> None:
     detail = Detail(0.5, 1.0)
-    detail.follow(Fineness(1e-3, 0.0), Fineness(1e3, 0.0))
+    detail.follow(Fineness(1e-3, 0.0), Fineness(1e3, 0.0), FRAME_S)
     assert abs(detail.share - 0.5) <= 0.1
     before = (detail.share, detail.grain, detail.own, detail.shown)
-    detail.follow(Fineness(0.0, 0.0), Fineness(50.0, 1.0))
-    detail.follow(Fineness(50.0, 1.0), Fineness(0.0, 0.0))
+    detail.follow(Fineness(0.0, 0.0), Fineness(50.0, 1.0), FRAME_S)
+    detail.follow(Fineness(50.0, 1.0), Fineness(0.0, 0.0), FRAME_S)
     assert (detail.share, detail.grain, detail.own, detail.shown) == before
 
 

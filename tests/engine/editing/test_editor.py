@@ -20,6 +20,7 @@ from engine.editing.perceptual import PerceptualLoss
 from engine.editing.profile import SpeakerProfile
 from engine.editing.refine import RefineConfig
 from engine.editing.rendering import SpeakerRenderer
+from engine.editing.settling import FRAME_S
 from engine.speech.alignment import GeometricAlignment
 from engine.tracking.alignment import crop_from_rgb, transform_points
 from engine.tracking.landmarks import mesh_to_68
@@ -76,6 +77,7 @@ class Bench:
         self.renderer = SpeakerRenderer(profile or true_profile(), painted_generator())
         self.editor = FrameEditor(self.renderer, plain_statistics(), perceptual, self.mesh, config or RefineConfig())
         self.state = EditState()
+        self.seconds = 0.0
 
     def edit(
         self,
@@ -84,11 +86,12 @@ class Bench:
         strength: float = 1.0,
         place: Place | None = None,
         filmed: NDArray[np.float64] | None = None,
+        elapsed_s: float = FRAME_S,
     ) -> Edit:
-        rgb = film(np.zeros(8) if filmed is None else filmed, place)
-        return self.editor.composite(
-            self.editor.predict(rgb, tracked(neutral_head(), place), displaced(wish), strength, effort, self.state)
-        )
+        rgb, face = film(np.zeros(8) if filmed is None else filmed, place), tracked(neutral_head(), place)
+        self.seconds += elapsed_s
+        predicted = self.editor.predict(rgb, face, displaced(wish), strength, effort, self.state, self.seconds)
+        return self.editor.composite(predicted)
 
     def shown(self, edit: Edit, place: Place | None = None) -> NDArray[np.float64]:
         """Mouth numbers, beside neutral, that the mesh reads on the finished frame."""
@@ -358,7 +361,10 @@ def test_predictions_may_go_ahead_of_composites(perceptual: PerceptualLoss) -> N
         if index == 2:
             bench.state.reset()
         rgb = film(np.zeros(8))
-        return bench.editor.predict(rgb, tracked(neutral_head()), displaced(wishes[index]), 1.0, 0, bench.state)
+        seconds = index * FRAME_S
+        return bench.editor.predict(
+            rgb, tracked(neutral_head()), displaced(wishes[index]), 1.0, 0, bench.state, seconds
+        )
 
     one, other = Bench(perceptual), Bench(perceptual)
     wanted = [one.editor.composite(begun(one, index)) for index in range(4)]

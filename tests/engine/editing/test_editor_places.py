@@ -39,7 +39,7 @@ def test_a_face_may_be_cut_by_the_frame_or_lie_beside_it(
     place, bench = Place(scale, roll, yaw, left, top), Bench(made)
     rgb = film(np.zeros(8), place, (height, width))
     edit = bench.editor.composite(
-        bench.editor.predict(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state)
+        bench.editor.predict(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state, 0.0)
     )
     patch = edit.patch
     assert np.isfinite(patch.rgb).all() and np.isfinite(edit.target).all()
@@ -62,7 +62,7 @@ def test_a_mouth_beside_the_frame_changes_nothing_in_it(made: PerceptualLoss, pl
     rgb = film(np.zeros(8), place, size)
     source = VideoFrame.from_rgb(rgb, 0, Fraction(1, 25), "444", full_range=True)
     edit = bench.editor.composite(
-        bench.editor.predict(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state)
+        bench.editor.predict(rgb, tracked(neutral_head(), place), displaced(WISH), 1.0, 0, bench.state, 0.0)
     )
     assert all(np.array_equal(a, b) for a, b in zip(edit.patch.into(source).planes, source.planes, strict=True))
     bench.state.reset()

@@ -11,6 +11,7 @@ from engine.editing.compositing import Patch
 from engine.editing.detail import LAPLACIAN_GAIN, edges
 from engine.editing.grain import Grain, temporal_noise
 from engine.editing.observation import Observation
+from engine.editing.settling import FRAME_S
 from engine.errors import ShapeError
 from tests.engine.editing.made_up import neutral_head, seen
 from tests.engine.editing.scripted import REGION
@@ -74,25 +75,25 @@ def test_a_patch_that_moves_is_compared_where_both_lie() -> None:
     frames = [plate(seed, 2.0) for seed in range(6)]
     for index, frame in enumerate(frames):
         top, left = 3 * index, 5 * index
-        grain.follow(frame[top : top + size, left : left + size], top, left)
+        grain.follow(frame[top : top + size, left : left + size], top, left, FRAME_S)
     assert grain.fresh == pytest.approx(2.0, rel=0.15)
 
 
 def test_patches_that_do_not_meet_tell_nothing_and_the_next_ones_do() -> None:
     grain = Grain()
-    grain.follow(plate(1, 2.0), 0, 0)
-    grain.follow(plate(2, 2.0), 0, 4 * SIDE)
+    grain.follow(plate(1, 2.0), 0, 0, FRAME_S)
+    grain.follow(plate(2, 2.0), 0, 4 * SIDE, FRAME_S)
     assert grain.fresh is None
-    grain.follow(plate(3, 2.0), 0, 4 * SIDE)
+    grain.follow(plate(3, 2.0), 0, 4 * SIDE, FRAME_S)
     assert grain.fresh == pytest.approx(2.0, rel=0.15)
 
 
 def test_a_frame_of_motion_hardly_raises_what_stillness_has_shown() -> None:
     grain = Grain()
     for seed in range(3):
-        grain.follow(plate(seed, 1.0), 0, 0)
+        grain.follow(plate(seed, 1.0), 0, 0, FRAME_S)
     calm = grain.fresh
-    grain.follow(np.roll(plate(9, 1.0), 5, axis=0), 0, 0)
+    grain.follow(np.roll(plate(9, 1.0), 5, axis=0), 0, 0, FRAME_S)
     assert calm is not None and grain.fresh is not None
     assert calm <= grain.fresh < 1.02 * calm + 0.01
 
@@ -121,7 +122,7 @@ def test_new_noise_is_the_frames_whatever_rounding_did_to_the_edit() -> None:
     noises = []
     for item, frame in ((bare, film), (rounded, film), (bare, film + 1)):
         grain = Grain(fresh=9.0)
-        grain.follow(frame, item.top, item.left)
+        grain.follow(frame, item.top, item.left, FRAME_S)
         noises.append(grain.onto(item, 3.0, watched, REGION).rgb - item.rgb)
     assert np.allclose(noises[0], noises[1], atol=1e-3)
     assert not np.allclose(noises[0], noises[2], atol=1.0)

@@ -12,6 +12,7 @@ from engine.editing.compositing import Patch, colour_change, lower_face_mask, re
 from engine.editing.detail import compare_detail, fineness
 from engine.editing.grain import temporal_noise
 from engine.editing.observation import region_picture
+from engine.editing.settling import FRAME_S
 from engine.editing.texture import Texture, carried, fine, off_outlines
 from engine.tracking.alignment import crop_from_rgb
 from kernels.native.pixels import Pixels, load, using
@@ -37,9 +38,9 @@ def frame(seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def textured() -> Tensor:
     """Two frames of a shot, the second with an open mouth."""
-    first = Texture.following(None, carried(picture(1), face(), face(), REGION), face(), REGION)
+    first = Texture.following(None, carried(picture(1), face(), face(), REGION), face(), REGION, FRAME_S)
     moved = carried(picture(2), face(), face(opening=20), REGION)
-    second = Texture.following(first, moved, face(opening=20), REGION)
+    second = Texture.following(first, moved, face(opening=20), REGION, FRAME_S)
     return second.onto(picture(3), picture(2), *2 * [torch.full((1, 1, *picture().shape[2:]), 0.8)])
 
 

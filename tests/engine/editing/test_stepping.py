@@ -13,6 +13,7 @@ from engine.editing.graphs import View, measured, wplus_step
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.refine import RefineConfig, RefineProblem, objective, refine
 from engine.editing.rendering import SpeakerRenderer
+from engine.editing.settling import FRAME_S
 from engine.editing.stepping import FastForms, refine_by
 from kernels.step import STATE, AdamConfig, optimisation_step
 from tests.engine.editing.made_up import neutral_head
@@ -129,10 +130,10 @@ def test_an_editor_with_fast_forms_edits_as_an_eager_one(perceptual: PerceptualL
     """Over three frames, with what is carried from one to the next."""
     eager, fast = editor_pair(perceptual, ScriptedMesh())
     states = EditState(), EditState()
-    for share in (0.5, 1.0, 0.8):
+    for index, share in enumerate((0.5, 1.0, 0.8)):
         rgb, face = film(np.zeros(8)), tracked(neutral_head())
         one, other = (
-            editor.composite(editor.predict(rgb, face, displaced(share * WISH), 1.0, effort, state))
+            editor.composite(editor.predict(rgb, face, displaced(share * WISH), 1.0, effort, state, index * FRAME_S))
             for editor, state in zip((eager, fast), states, strict=True)
         )
         assert np.abs(one.patch.rgb - other.patch.rgb).max() < 1.0, "grey levels"
@@ -146,6 +147,6 @@ def test_recoveries_of_a_backend_s_steps_are_counted(perceptual: PerceptualLoss)
     state = EditState()
     for count in (1, 2):
         edit = editor.composite(
-            editor.predict(film(np.zeros(8)), tracked(neutral_head()), displaced(WISH), 1.0, 3, state)
+            editor.predict(film(np.zeros(8)), tracked(neutral_head()), displaced(WISH), 1.0, 3, state, count * FRAME_S)
         )
         assert state.recoveries == count and np.isfinite(edit.patch.rgb).all()

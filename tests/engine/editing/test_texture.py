@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from engine.editing.settling import FRAME_S
 from engine.editing.texture import Texture, carried, fine, off_outlines, skin
 from engine.errors import ShapeError
 from engine.generators.protocol import Region
@@ -96,7 +97,7 @@ def test_only_the_finest_band_is_replaced() -> None:
     rendered = torch.linspace(-0.5, 0.5, REGION.width).expand(1, 3, REGION.height, REGION.width)
     grain = 0.2 * stubble(1)
     filmed = rendered + 0.4 + grain
-    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE, WHOLE)
+    found = Texture.following(None, filmed, face(), REGION, FRAME_S).onto(rendered, filmed, WHOLE, WHOLE)
     assert (functional.avg_pool2d(found - rendered, 64).abs() < 0.02).all()
     assert likeness(found - rendered, grain) > 0.95
 
@@ -105,7 +106,7 @@ def test_nothing_changes_where_nothing_is_shared() -> None:
     rendered, filmed = stubble(2), stubble(3)
     share = WHOLE.clone()
     share[..., :200] = 0
-    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, share, WHOLE)
+    found = Texture.following(None, filmed, face(), REGION, FRAME_S).onto(rendered, filmed, share, WHOLE)
     assert torch.equal(found[..., :200], rendered[..., :200])
     assert (found[..., 200:] - rendered[..., 200:]).abs().mean() > 0.05
 
@@ -117,7 +118,7 @@ def test_noise_of_the_tracker_moves_the_texture_less_than_the_frame_s_own() -> N
     kept, running, single = None, [], []
     for points in shaken:
         moved = carried(source, points, face(), REGION)
-        kept = Texture.following(kept, moved, face(), REGION)
+        kept = Texture.following(kept, moved, face(), REGION, FRAME_S)
         running.append(kept.onto(torch.zeros_like(source), source, WHOLE, WHOLE))
         single.append(fine(moved))
     change = [
@@ -130,8 +131,8 @@ def test_noise_of_the_tracker_moves_the_texture_less_than_the_frame_s_own() -> N
 
 def test_towards_the_mask_s_edge_the_texture_is_the_frame_s_own() -> None:
     """Where half of the frame shows through, half of the texture is the mean of a shot; where all does, none."""
-    begun = Texture.following(None, stubble(6), face(), REGION)
-    kept = Texture.following(begun, stubble(7), face(), REGION)
+    begun = Texture.following(None, stubble(6), face(), REGION, FRAME_S)
+    kept = Texture.following(begun, stubble(7), face(), REGION, FRAME_S)
     mask = (torch.arange(REGION.width) / (REGION.width - 1)).expand(1, 1, REGION.height, -1)
     found = kept.onto(torch.zeros_like(stubble()), stubble(7), WHOLE, mask)
     likes = [
@@ -147,9 +148,9 @@ def test_towards_the_mask_s_edge_the_texture_is_the_frame_s_own() -> None:
 
 def test_the_running_texture_moves_with_the_wanted_mouth() -> None:
     first, wanted = stubble(5), face(chin=12.0)
-    begun = Texture.following(None, first, face(), REGION)
+    begun = Texture.following(None, first, face(), REGION, FRAME_S)
     blank = torch.zeros_like(first)
-    found = Texture.following(begun, blank, wanted, REGION).band
+    found = Texture.following(begun, blank, wanted, REGION, FRAME_S).band
     rows, columns = around(wanted[8])
     old_rows, old_columns = around(face()[8])
     pair = torch.stack([found[0, :, rows, columns].flatten(), begun.band[0, :, old_rows, old_columns].flatten()])
@@ -165,7 +166,7 @@ def test_other_shapes_are_refused() -> None:
 
 def test_pictures_and_landmarks_that_do_not_belong_together_are_refused() -> None:
     source = stubble()
-    kept = Texture.following(None, source, face(), REGION)
+    kept = Texture.following(None, source, face(), REGION, FRAME_S)
     with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
         kept.onto(source[:, :, 1:], source, WHOLE, WHOLE)
     with pytest.raises(ShapeError, match=r"expected three times \[1,3,h,w\]"):
@@ -190,6 +191,6 @@ def test_texture_is_carried_and_outlines_are_not() -> None:
 def test_an_outline_of_the_frame_is_not_seen_beside_the_rendered_one() -> None:
     """The generator has drawn the jaw 40 px beside where it was filmed: only its own is there."""
     filmed, rendered = jaw_before_hair(200), jaw_before_hair(240)
-    found = Texture.following(None, filmed, face(), REGION).onto(rendered, filmed, WHOLE, WHOLE)
+    found = Texture.following(None, filmed, face(), REGION, FRAME_S).onto(rendered, filmed, WHOLE, WHOLE)
     assert float((found - rendered).abs()[..., 194:206].max()) < 0.02
     assert float((found - rendered).abs()[..., 234:246].max()) < 0.02

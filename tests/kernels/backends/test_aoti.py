@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels.backends import aoti
-from kernels.backends.aoti import check_arguments, compiled, compiler, frozen, is_cached, is_whole, package_name
+from kernels.backends.aoti import check_arguments, compiled, frozen, is_cached, is_whole, package_name
 from kernels.errors import ArgumentMismatch, BackendUnavailable
 from kernels.flat import FlatGraph, trace
 
@@ -20,14 +20,6 @@ def graph(factor: float = 2.0) -> FlatGraph:
 
 def x() -> Tensor:
     return torch.linspace(-1, 1, 8).reshape(2, 4)
-
-
-@pytest.fixture
-def _has_compiler() -> None:
-    try:
-        compiler()
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow

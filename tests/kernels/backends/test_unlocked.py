@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels.backends import aoti
-from kernels.backends.aoti import compiled, compiler
+from kernels.backends.aoti import compiled
 from kernels.backends.unlocked import UnlockedPackage
 from kernels.errors import BackendUnavailable
 from kernels.flat import FlatGraph, trace
@@ -28,14 +28,6 @@ def graph(side: int = 64) -> FlatGraph:
 
 def picture(side: int = 64) -> Tensor:
     return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture
-def _has_compiler() -> None:
-    try:
-        compiler()
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow
