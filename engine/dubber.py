@@ -338,16 +338,26 @@ class Dubber:
 
     def ready(self) -> list[EditedFrame]:
         """Edit and give the pictures whose speech is there."""
-        return [self.finish(begun) for begun in self.started()]
+        return [self.finish(self.correct(begun)) for begun in self.started()]
 
     def started(self) -> Iterator["EditedFrame | Started"]:
-        """The pictures whose speech is there, each with its edit predicted, for `finish`: `ready` in two parts."""
+        """The pictures whose speech is there, each with its edit predicted, for `correct`: `ready` in three parts."""
         while self._waiting and (self._audio_ended or self._speech.ready_until_s >= self._first_s()):
             item = self._waiting.popleft()
             yield self._start(item if isinstance(item, Looked) else self.look(item))
 
+    def correct(self, begun: "EditedFrame | Started") -> "EditedFrame | Started":
+        """Correct the edit of a picture that was started, for `finish`: in order, each once, in one thread.
+
+        The thread may be another; at effort 0 there is nothing to do.
+        """
+        if isinstance(begun, EditedFrame) or begun.effort == 0:
+            return begun
+        with using(self._backends.fast.loops):
+            return replace(begun, predicted=self._editor.correct(begun.predicted))
+
     def finish(self, begun: "EditedFrame | Started") -> EditedFrame:
-        """Lay the edit over a picture that was started: in order, each once, in one thread, which may be another."""
+        """Lay the edit over a picture that was corrected: in order, each once, in one thread, which may be another."""
         if isinstance(begun, EditedFrame):
             return begun
         frame, face, times = begun.looked.frame, begun.looked.result.face, dict(begun.stages_ms)

@@ -62,13 +62,16 @@ class Looking(Protocol):
 
 @runtime_checkable
 class Parted(Protocol):
-    """A session whose edits can be laid over their pictures in another thread."""
+    """A session whose edits can be corrected, and laid over their pictures, in other threads."""
 
     def started(self) -> Iterator[Any]:
-        """`ready`, but for what `finish` does."""
+        """`ready`, but for what `correct` and `finish` do."""
+
+    def correct(self, begun: Any) -> Any:
+        """Correct the edit of a picture of `started`; in order, each once."""
 
     def finish(self, begun: Any) -> EditedFrameLike:
-        """Finish a picture of `started`; in order, each once."""
+        """Finish a picture that `correct` gave; in order, each once."""
 
 
 @dataclass
@@ -122,8 +125,8 @@ def dub_to_file(
     """Run a whole video through a session and write it with its new sound; the file appears only when all is done.
 
     Decoding, the edit and encoding go on at the same time, and where there are cores enough (`stages_may_overlap`)
-    looking for the face, predicting the edit and laying it over the picture, too; each in order, prediction in the
-    thread that calls; an error in any of them ends all.
+    looking for the face, predicting the edit, correcting it and laying it over the picture, too; each in order,
+    prediction in the thread that calls; an error in any of them ends all.
 
     Args:
         session: what edits.
@@ -152,7 +155,7 @@ def dub_to_file(
             report("editing", tally.frames, total)
 
         stages = overlap and stages_may_overlap(effort)
-        drain = _draining(session, put, stages, stack)
+        drain = _draining(session, put, effort if stages else None, stack)
         report("editing", 0, total)
         for _ in _pushed(session, timeline, overlap, stages, stack):
             drain()
@@ -162,10 +165,14 @@ def dub_to_file(
 
 
 def _draining(
-    session: Session, put: Callable[[EditedFrameLike], None], stages: bool, stack: ExitStack
+    session: Session, put: Callable[[EditedFrameLike], None], effort: int | None, stack: ExitStack
 ) -> Callable[[], None]:
-    """What hands on the pictures that are ready; where the session allows it, they are finished in a thread."""
-    if not stages or not isinstance(session, Parted):
+    """What hands on the pictures that are ready.
+
+    Where the session allows it, they are finished in a thread, and where the effort asks for corrections, corrected in
+    another one; not without an effort.
+    """
+    if effort is None or not isinstance(session, Parted):
 
         def drain() -> None:
             """Edit what is ready."""
@@ -174,7 +181,13 @@ def _draining(
 
         return drain
     parted = session
-    give = stack.enter_context(behind(lambda begun: put(parted.finish(begun)), "livedub-composite"))
+    finish = stack.enter_context(behind(lambda begun: put(parted.finish(begun)), "livedub-composite"))
+
+    def correct(begun: Any) -> None:
+        """Correct an edit and have it finished."""
+        finish(parted.correct(begun))
+
+    give = stack.enter_context(behind(correct, "livedub-correct")) if effort > 0 else correct
 
     def start() -> None:
         """Begin the edit of what is ready."""

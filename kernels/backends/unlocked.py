@@ -27,13 +27,15 @@ _NAMES: Final = (
     "AOTInductorModelContainerRun",
 )
 _METADATA: Final = "_metadata.json"
+_MODELS: Final = 2
+"""Calls at once: a dub renders in two of its threads, to predict and to correct."""
 
 
 class UnlockedPackage:
     """A package's machine code, called through its C interface.
 
-    Calls from several threads wait for each other: there is one model. The code stays loaded while the process lives;
-    its file does not.
+    Two threads may call it at once, more wait for each other. The code stays loaded while the process lives; its file
+    does not.
 
     Args:
         package: the `.pt2` file, for the processor.
@@ -43,7 +45,7 @@ class UnlockedPackage:
     """
 
     def __init__(self, package: Path) -> None:
-        """Loads the code and makes one model."""
+        """Loads the code and makes its models."""
         folder = Path(tempfile.mkdtemp(prefix="livedub-code-"))
         try:
             self._library: Final = _opened(_code_of(package, folder))
@@ -52,7 +54,7 @@ class UnlockedPackage:
         self._handle: Final = ctypes.c_void_p()
         self._check(
             self._library.AOTInductorModelContainerCreateWithDevice(
-                ctypes.byref(self._handle), ctypes.c_size_t(1), b"cpu", None
+                ctypes.byref(self._handle), ctypes.c_size_t(_MODELS), b"cpu", None
             )
         )
         weakref.finalize(self, self._library.AOTInductorModelContainerDelete, self._handle)

@@ -98,6 +98,7 @@ class RecordingEditor:
         """Nothing asked yet."""
         self.asked: list[tuple[float, float, bool]] = []
         self.composited: list[float] = []
+        self.corrected: list[float] = []
 
     def predict(
         self,
@@ -111,10 +112,15 @@ class RecordingEditor:
     ) -> tuple[float, float]:
         """Note time, strength and whether the state is fresh."""
         assert seconds == displacement[0, 0], "the picture's own time"
-        fresh = not state.drift.any()
+        fresh = state.shot.offset is None
         self.asked.append((float(displacement[0, 0]), strength, fresh))
-        state.drift = np.ones(8)
+        state.shot.offset = torch.ones(1, 1)
         return float(displacement[0, 0]), strength
+
+    def correct(self, done: tuple[float, float]) -> tuple[float, float]:
+        """Note the time."""
+        self.corrected.append(done[0])
+        return done
 
     def composite(self, done: tuple[float, float]) -> Edit:
         """Note the time."""
@@ -541,19 +547,23 @@ def test_a_face_that_is_known_is_not_looked_for_again(session: Session) -> None:
 
 
 @pytest.mark.unit
-def test_pictures_started_ahead_are_finished_as_others(session: Session) -> None:
-    """Untouched ones come through `finish` as they are; what a picture was started with is what it tells."""
+@pytest.mark.parametrize("effort", [0, 2])
+def test_pictures_started_ahead_are_finished_as_others(session: Session, effort: int) -> None:
+    """Untouched ones come through as they are; what a picture was started with is what it tells."""
     script: list[tuple[Reason, bool, float]] = [("ok", True, 0.0), ("no_face", False, 0.0), ("ok", False, 0.0)]
-    alone, _ = session(script)
-    apart, editor = session(script)
+    alone, _ = session(script, DubConfig(effort=effort))
+    apart, editor = session(script, DubConfig(effort=effort))
     for dubber in (alone, apart):
         for index in range(3):
             dubber.push_video(frame(index))
         dubber.end_audio()
     begun = list(apart.started())
     apart.effort = 4
-    assert editor.composited == [] and len(editor.asked) == 2
-    found, wanted = [apart.finish(each) for each in begun], alone.ready()
+    assert editor.corrected == editor.composited == [] and len(editor.asked) == 2
+    corrected = [apart.correct(each) for each in begun]
+    assert editor.composited == []
+    assert editor.corrected == pytest.approx([] if effort == 0 else [0.0, 2 / RATE])
+    found, wanted = [apart.finish(each) for each in corrected], alone.ready()
     assert editor.composited == pytest.approx([0.0, 2 / RATE])
     for one, other in zip(found, wanted, strict=True):
         assert (one.edited, one.reason, one.effort, one.source.pts) == (

@@ -46,15 +46,21 @@ class LookingSession(FakeSession):
 
 
 class PartedSession(LookingSession):
-    """A session whose edits are finished apart from their begin; notes in which thread."""
+    """A session whose edits are corrected and finished apart from their begin; notes in which thread."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.corrected: list[tuple[int, str]] = []
         self.finished: list[tuple[int, str]] = []
 
     def started(self) -> Iterator[FakeEdit]:
         """What is ready."""
         yield from self.ready()
+
+    def correct(self, begun: FakeEdit) -> FakeEdit:
+        """The same."""
+        self.corrected.append((begun.frame.pts, threading.current_thread().name))
+        return begun
 
     def finish(self, begun: FakeEdit) -> FakeEdit:
         """The same."""
@@ -81,11 +87,16 @@ def dub(tmp_path: Path) -> Callable[..., Tally]:
     sound = read_sound(make_wav(tmp_path / "speech.wav", tone(1.0, 16000), 16000))
     timeline = Timeline.plan(probe_video(clip), 0.0, None, sound.duration, loop=False)
 
-    def run(session: FakeSession, overlap: bool = True, watch: Callable[[FakeEdit], None] | None = None) -> Tally:
+    def run(
+        session: FakeSession,
+        overlap: bool = True,
+        watch: Callable[[FakeEdit], None] | None = None,
+        effort: int = 0,
+    ) -> Tally:
         seen: list[tuple[str, int, int]] = []
         tally = dub_to_file(
             session, timeline, sound, tmp_path / "out.mp4", lambda *line: seen.append(line),
-            watch, overlap,  # type: ignore[arg-type]  # the fake's pictures alone are watched
+            watch, overlap, effort,  # type: ignore[arg-type]  # the fake's pictures alone are watched
         )  # fmt: skip
         assert [line[1] for line in seen] == list(range(COUNT + 1))
         return tally
@@ -135,8 +146,26 @@ def test_edits_are_finished_in_order_in_a_thread_and_begun_in_the_callers(dub: C
     tally = dub(session)
     here = threading.current_thread().name
     assert session.finished == [(pts, "livedub-composite") for pts, _ in session.edited]
-    assert session.edited == [(pts, here) for pts, _ in session.edited]
+    assert session.corrected == session.edited == [(pts, here) for pts, _ in session.edited]
     assert len(session.finished) == tally.frames == COUNT
+
+
+def test_corrections_have_a_thread_of_their_own(dub: Callable[..., Tally]) -> None:
+    session = PartedSession()
+    assert dub(session, True, None, 1).frames == COUNT
+    assert session.corrected == [(pts, "livedub-correct") for pts, _ in session.edited]
+    assert session.finished == [(pts, "livedub-composite") for pts, _ in session.edited]
+
+
+def test_an_error_of_a_correction_ends_the_dub(dub: Callable[..., Tally], tmp_path: Path) -> None:
+    class Broken(PartedSession):
+        def correct(self, begun: FakeEdit) -> FakeEdit:
+            raise ShapeError("no mouth")
+
+    for effort in (0, 1):
+        with pytest.raises(ShapeError, match="no mouth"):
+            dub(Broken(), True, None, effort)
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["clip.mp4", "speech.wav"]
 
 
 def test_without_overlap_nothing_is_finished_apart(dub: Callable[..., Tally]) -> None:
