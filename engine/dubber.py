@@ -204,7 +204,7 @@ class Dubber:
 
     Push speech and pictures in any interleaving, both in order; `ready` gives each picture once, in order, as soon as
     the speech that it needs (its own time plus the look-ahead) is there. Keep one per stream; not for several threads,
-    except that `look` may go ahead and `finish` follow, each in a thread of its own.
+    except that `look` may go ahead and `correct` and `finish` follow, each in a thread of its own.
 
     Args:
         profile: the enrolled speaker; made ready, where sessions must begin at once.

@@ -64,7 +64,7 @@ def test_a_change_that_is_no_trembling_is_shown_at_once(jump: float) -> None:
 
 
 def test_what_changes_slowly_is_followed() -> None:
-    shown = calmed([flat(0.0)] + [flat(0.05)] * 20)
+    shown = calmed([flat(0.0)] + [flat(0.05)] * 25)
     assert float((shown[-1] - 0.05).abs().max()) < 0.001
 
 
