@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from bench.machine import header, write_json
-from bench.pairs import add_arguments, found
+from bench.pairs import add_arguments, found, name_of
 from bench.quality import Bench, Folders, Options, told
 from bench.report import cell
 from engine import Dubber, DubConfig, weights
@@ -163,9 +163,19 @@ class Ablation:
                 report = bench.attempt(clip, speech)
                 rows.append({"variant": way.name, "effort": way.effort, **_kept(report)})
                 tell(f"{way.name}: {told(report)}")
-                result = {**header("python -m bench ablation"), "rows": rows}
+                result = {**header(self._command(ways)), "rows": rows}
                 write_json(self.folders.out / "ablation.json", result)
         return result
+
+    def _command(self, ways: Sequence[Variant]) -> str:
+        """The command that measures this, without this machine's folders."""
+        clips, speeches = zip(*((clip.stem, name_of(speech)) for clip, speech in self.pairs), strict=True)
+        words = [f"--clips {' '.join(clips)}", f"--speech {' '.join(speeches)}"]
+        words += [f"--start {self.options.start:g}"] if self.options.start else []
+        words += [] if self.options.duration is None else [f"--duration {self.options.duration:g}"]
+        words += [f"--efforts {' '.join(str(way.effort) for way in ways if way.name == f'effort {way.effort}')}"]
+        words += [f"--term-effort {way.effort}" for way in ways if way.name == WHOLE]
+        return " ".join(["python -m bench ablation", *words])
 
     def _bench(self, way: Variant) -> Bench:
         profiles = self.folders.profiles if way.tuning is None else self.folders.profiles / way.folder

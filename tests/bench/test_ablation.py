@@ -191,6 +191,7 @@ def test_a_measurement_that_is_broken_off_is_taken_up_again(tmp_path: Path) -> N
     dubbed = [(name, engine.sessions) for name, engine in engines if engine.sessions]
     assert dubbed == [("effort 0", [0]), ("effort 1", [1]), ("effort 2", [2])]
     assert sum(engine.enrolled for _, engine in engines) == 1
+    assert result["command"] == "python -m bench ablation --clips grey --speech noise --efforts 0 1 2"
 
 
 def test_what_older_code_measured_is_kept_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
