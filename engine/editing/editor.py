@@ -39,7 +39,7 @@ _NEWTON_SHARE: Final = 0.5
 """Share of the Gauss-Newton step that a corrected frame takes: a full one would carry the mesh's own noise into the
 picture.
 
-With 0.8 lips were further from their targets on three clips of four (eye distances .012 .019 .014 .018 for .011 .018
+With 0.8 lips were further from their targets on four clips (eye distances .012 .019 .014 .018 for .011 .018
 .013 .017) and faces from their person (identity .16 .21 .18 .18 for .15 .20 .17 .18)."""
 
 

@@ -157,7 +157,7 @@ def test_a_painted_speaker_is_measured_under_every_objective(
     monkeypatch.setattr(FrameEditor, "composite", kept)
     lines: list[str] = []
     names = ("effort 0", WHOLE, "without landmark", "without prior")
-    ways = [way for way in variants((0,), 4, fit=False) if way.name in names]
+    ways = [way for way in variants((0,), 8, fit=False) if way.name in names]
     results = {}
     for way in ways:
         asked.clear()
@@ -169,7 +169,7 @@ def test_a_painted_speaker_is_measured_under_every_objective(
     assert set(results[WHOLE][0]["stages_ms"]) - set(results["effort 0"][0]["stages_ms"]) == {"correct", "refine"}
     last = {way.name: shown[way.name, PICTURES] for way in ways}
     for name in ("landmark", "prior"):
-        assert np.abs(last[f"without {name}"] - last[WHOLE]).max() > 2e-3, f"{name}: grey levels"
+        assert np.abs(last[f"without {name}"] - last[WHOLE]).max() > 0.01, f"{name}: grey levels"
 
 
 def test_a_measurement_that_is_broken_off_is_taken_up_again(tmp_path: Path) -> None:

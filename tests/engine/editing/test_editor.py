@@ -272,6 +272,20 @@ def test_a_correction_leaves_nothing_behind(perceptual: PerceptualLoss) -> None:
     assert np.array_equal(bench.edit(WISH, 0).patch.rgb, fresh.edit(WISH, 0).patch.rgb)
 
 
+def test_the_time_between_frames_reaches_what_follows_slowly(perceptual: PerceptualLoss) -> None:
+    """A mouth that opens a little: after a second lips are lit as that frame asks, after 10 ms as the one before."""
+    asked = []
+    for elapsed in (0.01, 1.0):
+        bench = Bench(perceptual, weak_profile())
+        bench.edit(np.zeros(8))
+        before = bench.state.shot.light
+        bench.edit(WISH, elapsed_s=elapsed)
+        after = bench.state.shot.light
+        assert before is not None and after is not None
+        asked.append(float((after.lips - before.lips).abs().mean()))
+    assert asked[0] < 0.1 * asked[1]
+
+
 def test_a_new_shot_forgets_all_but_the_count_of_recoveries() -> None:
     state = EditState(shot=Shot(offset=torch.ones(2, 3)), recoveries=4, seconds=1.0)
     state.reset()

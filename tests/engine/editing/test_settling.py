@@ -79,22 +79,23 @@ def texture_after(frames: int) -> float:
     return float((last.band * last.fresh).sum() / last.fresh.square().sum())
 
 
+def detail_after(frames: int, shown: float, first: float, then: float) -> Detail:
+    """Of a film whose fineness changes after a frame, beside a region of one fineness."""
+    detail = Detail(0.5, 0.0)
+    detail.follow(Fineness(shown, 1.0), Fineness(first, 1.0), FRAME_S)
+    for _ in range(frames):
+        detail.follow(Fineness(shown, 1.0), Fineness(then, 1.0), SECONDS / frames)
+    return detail
+
+
 def own_after(frames: int) -> float:
     """The running mean of the film's fineness."""
-    detail = Detail(0.5, 0.0)
-    detail.follow(Fineness(50.0, 1.0), Fineness(50.0, 1.0), FRAME_S)
-    for _ in range(frames):
-        detail.follow(Fineness(50.0, 1.0), Fineness(80.0, 1.0), SECONDS / frames)
-    return detail.own
+    return detail_after(frames, 50.0, 50.0, 80.0).own
 
 
 def sharpening_after(frames: int) -> float:
     """With far too little sharpness all the time."""
-    detail = Detail(0.5, 0.0)
-    detail.follow(Fineness(1.0, 1.0), Fineness(500.0, 1.0), FRAME_S)
-    for _ in range(frames):
-        detail.follow(Fineness(1.0, 1.0), Fineness(500.0, 1.0), SECONDS / frames)
-    return detail.share
+    return detail_after(frames, 1.0, 500.0, 500.0).share
 
 
 def noise_after(frames: int) -> float:
