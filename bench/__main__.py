@@ -16,6 +16,7 @@ BENCHMARKS: Final = {
     "region": "region render against the full picture: equality and time",
     "dub": "dubs the presenter: pictures a second, compiled or not, overlapping or not",
     "step": "one render and one optimisation step: backends against the plain reference",
+    "engines": "builds TensorRT engines of render and step: size, time, what they compute, what bounds them",
     "speech": "measures the opening predicted from sound against real lips",
     "tracking": "measures the tracker: cost of its stages, steadiness and lag, distance from dlib's points",
     "alignment": "places mouths on real faces: geometry against the network",

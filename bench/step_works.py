@@ -154,15 +154,43 @@ def _code(generator: Generator) -> Tensor:
 
 def _graph(variant: Variant, generator: Generator, region: Region, w: Tensor, inputs: tuple[Tensor, ...]) -> FlatGraph:
     """The variant's work as a lowered flat graph."""
-    render = trace(rendered(generator, region), (w,))
+    render, narrow = trace(rendered(generator, region), (w,)), torch.bfloat16 if variant.half else None
     if variant.effort == 0:
-        return lower(render, Lowering(half=variant.half))
+        return lower(render, Lowering(narrow=narrow))
 
     def stepping(run: Callable[..., tuple[Tensor, ...]]) -> Step:
         """The step on a render."""
         return _step(generator, region, w, has_bfloat16(), lambda code: run(code)[0])[0]
 
-    return step_graph(render, stepping, inputs, variant.half)
+    return step_graph(render, stepping, inputs, narrow)
+
+
+def leaving(
+    name: str, effort: int, narrow: torch.dtype | None
+) -> tuple[FlatGraph, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """A render or step as a graph that leaves torch.
+
+    Args:
+        name: one of `GENERATORS`.
+        effort: 0: one render; 2: one W+ step.
+        narrow: what the generator's convolutions run in; None: float32.
+
+    Returns:
+        The graph, its inputs, and what the same work gives eagerly, in float32 throughout.
+    """
+    generator, region = make_generator(name)
+    w = _code(generator)
+    function = rendered(generator, region)
+    render = trace(function, (w,), portable=True)
+    if effort == 0:
+        return lower(render, Lowering.portable(narrow)), (w,), _quiet(function, (w,), 0)
+    step, inputs = _step(generator, region, w, False)
+
+    def stepping(run: Callable[..., tuple[Tensor, ...]]) -> Step:
+        """The step on a render."""
+        return _step(generator, region, w, False, lambda code: run(code)[0])[0]
+
+    return step_graph(render, stepping, inputs, narrow, portable=True), inputs, step(*inputs)
 
 
 def _plain(generator: Generator, whole: Region, w: Tensor, effort: int) -> Work:

@@ -27,7 +27,7 @@ from engine.generators.encoders import FaceEncoder
 from engine.generators.library import DEFAULT, ReadyGenerator, load_generator, name_of
 from engine.media import AudioChunk, VideoFrame
 from engine.speech import BLEND_S, LOOK_AHEADS_MS, SpeechModel, check_choice, load_speech_model
-from engine.speech.alignment import ALIGNMENTS, create_alignment
+from engine.speech.alignment import ALIGNMENTS, Alignment, NetworkAlignment, create_alignment
 from engine.timing import stopwatch
 from engine.tracking.backends import Tracker, TrackerKind, create_tracker
 from engine.tracking.mesh import MeshNet
@@ -156,11 +156,12 @@ class ReadySpeaker:
         """How its sessions edit."""
         networks = _networks(name_of(profile.generator))
         renderer = SpeakerRenderer(profile, networks.ready.generator)
-        self.backends: Final = _backends(renderer, networks, self.config.refine, self.config.backend)
+        alignment = create_alignment(self.config.alignment)
+        self.backends: Final = _backends(renderer, networks, self.config.refine, self.config.backend, alignment)
         """What its sessions run on; `prepare` chooses it, in seconds, before the first session or with it."""
         self.editor: Final = FrameEditor(
             renderer, networks.ready.statistics, networks.perceptual, networks.mesh, self.config.refine,
-            create_alignment(self.config.alignment), self.backends.fast,
+            alignment, self.backends.fast,
         )  # fmt: skip
         """Edits a frame; what it carries from frame to frame is each session's."""
         self.speech: Final = speech or load_speech_model(limit_ms=self.config.look_ahead_ms)
@@ -461,8 +462,8 @@ def compile_for(profile: SpeakerProfile, effort: int = 2) -> Mapping[str, Any]:
 
     Args:
         profile: any speaker of that generator and region.
-        effort: 0: the render and the tracker's networks, a minute; 1: the mouth's measurement, too; 2 or more: W+
-            steps, minutes.
+        effort: 0: the render, the tracker's and the alignment's networks, a minute; 1: the mouth's measurement, too;
+            2 or more: W+ steps, minutes.
 
     Returns:
         What came of it, as `Dubber.backend`.
@@ -472,7 +473,7 @@ def compile_for(profile: SpeakerProfile, effort: int = 2) -> Mapping[str, Any]:
     """
     networks = _networks(name_of(profile.generator))
     renderer = SpeakerRenderer(profile, networks.ready.generator)
-    backends = _backends(renderer, networks, RefineConfig(), "aoti")
+    backends = _backends(renderer, networks, RefineConfig(), "aoti", create_alignment("network"))
     backends.prepare(effort)
     return backends.as_dict()
 
@@ -486,11 +487,13 @@ class _Networks:
 
 
 def _backends(
-    renderer: SpeakerRenderer, networks: _Networks, config: RefineConfig, asked: BackendName
+    renderer: SpeakerRenderer, networks: _Networks, config: RefineConfig, asked: BackendName, alignment: Alignment
 ) -> SessionBackends:
+    """What a speaker's work runs on; an alignment without a network has no part in it."""
     return SessionBackends(
-        renderer, networks, networks.ready.statistics, config, landmark_weight(), asked, trackers=networks.trackers
-    )
+        renderer, networks, networks.ready.statistics, config, landmark_weight(), asked, trackers=networks.trackers,
+        alignment=alignment if isinstance(alignment, NetworkAlignment) else None,
+    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=2)

@@ -360,6 +360,62 @@ def _padded_to(x: Tensor, height: int, width: int) -> Tensor:
     return functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
 
 
+def index_put(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
+    """Rows added at their places, the gradient of taking rows, as a matrix product: engines have no adding scatter.
+
+    Args:
+        x: tensor of any shape.
+        indices: one entry an axis; taken apart where one axis alone has an index, [K] integers.
+        values: as `x` with K in that axis, or what spreads to it.
+        accumulate: whether values are added; else they replace.
+
+    Returns:
+        As ATen's; NotImplemented for what is not taken apart here.
+    """
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    index = indices[axes[0]] if len(axes) == 1 else None
+    if not accumulate or index is None or index.ndim != 1 or index.dtype == torch.bool:
+        return _WHOLE
+    axis, size = axes[0], x.shape[axes[0]]
+    places = torch.arange(size, device=x.device)
+    chosen = (torch.remainder(index, size)[:, None] == places[None]).to(x.dtype)
+    spread = values.expand(*x.shape[:axis], len(index), *x.shape[axis + 1 :])
+    return x + (spread.transpose(axis, -1) @ chosen).transpose(axis, -1)
+
+
+def slice_backward(gradient: Tensor, sizes: list[int], axis: int, start: int, end: int, step: int) -> Tensor:
+    """The gradient of a slice as zeros around it: engines pad faster than they scatter.
+
+    Args:
+        gradient: of the slice.
+        sizes: of what was sliced.
+        axis: along which.
+        start: first place, from the end where negative.
+        end: place after the last.
+        step: between places.
+
+    Returns:
+        As ATen's, of `sizes`; NotImplemented for steps other than 1.
+    """
+    if step != 1:
+        return _WHOLE
+    size = sizes[axis]
+    first = min(max(start + size if start < 0 else start, 0), size)
+    return _surrounded(gradient, axis, first, size - first - gradient.shape[axis])
+
+
+def select_backward(gradient: Tensor, sizes: list[int], axis: int, index: int) -> Tensor:
+    """The gradient of one place taken, as zeros around it: as `slice_backward`."""
+    axis, index = axis % len(sizes), index % sizes[axis]
+    return _surrounded(gradient.unsqueeze(axis), axis, index, sizes[axis] - index - 1)
+
+
+def _surrounded(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """A tensor with zeros before and after it along an axis."""
+    around = [0, 0] * (x.ndim - 1 - axis % x.ndim) + [before, after]
+    return functional.pad(x, around) if before or after else x
+
+
 _OURS: Final[Decompositions] = {
     aten.convolution_backward.default: convolution_backward,
     aten.avg_pool2d_backward.default: avg_pool2d_backward,
@@ -370,8 +426,11 @@ _OURS: Final[Decompositions] = {
     aten.upsample_bicubic2d_backward.default: upsample_bicubic2d_backward,
 }
 _PORTABLE: Final[Decompositions] = {
+    aten.index_put.default: index_put,
     aten.max_pool2d_with_indices.default: max_pool2d_with_indices,
     aten.max_pool2d_with_indices_backward.default: max_pool2d_with_indices_backward,
+    aten.select_backward.default: select_backward,
+    aten.slice_backward.default: slice_backward,
 }
 _FOR_COMPILERS: Final[Decompositions] = {aten.sum.dim_IntList: sum_over_pixels}
 _FROM_TORCH: Final = (

@@ -3,8 +3,9 @@
 - 1x1 convolutions become matrix products over pixels: the library's product reaches the processor's peak with weights
   as they are, its convolution only with weights that were packed when the graph was compiled.
 - An order of channels that a graph asks for is moved into the weights of the layer before: no element is moved.
-- Convolutions and large products run in bfloat16 where that is asked for; sums inside them, everything between them,
-  and the layers of small maps stay float32.
+- Convolutions and large products run in a narrow type where that is asked for, bfloat16 or float16; sums inside them,
+  everything between them, and the layers of small maps stay float32. float16 has three bits more and a smaller range:
+  gradients are scaled up on their way through such a graph, and down behind it.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,10 @@ from kernels.flat import FlatGraph, trace
 
 aten: Final = torch.ops.aten
 
+NARROW: Final = (torch.bfloat16, torch.float16)
+"""Types that convolutions and large products may run in."""
 _LARGE: Final = 1 << 21
-"""Multiplications of a matrix product from which on it runs in bfloat16; style layers are smaller and stay exact."""
+"""Multiplications of a product from which on it runs in the narrow type; style layers are smaller and stay exact."""
 _FEW_PIXELS: Final = 64
 _COARSE_PIXELS: Final = 256
 """Pixels of a map up to which its layers stay float32: what is rounded there is seen in the whole face.
@@ -28,6 +31,10 @@ _COARSE_PIXELS: Final = 256
 Gradients of the default generator's step have a cosine of .973 with float32's when all layers run in bfloat16, .994
 without those of 8x8 px, .996 without those of 16x16 px; any one layer above costs .006 at most. They are a tenth of
 the arithmetic."""
+GRADIENT_SCALE: Final = 1024.0
+"""How much larger gradients are inside a function that is lowered to float16.
+
+Its smallest number is 6e-8; the gradient of one pixel of a step's objective is about 1e-6."""
 _MOVES: Final = (aten.view.default, aten.permute.default, aten.slice.Tensor, aten.reshape.default)
 _POINTWISE: Final = (aten.add.Tensor, aten.mul.Tensor, aten.sub.Tensor, aten.leaky_relu.default, aten.relu.default)
 
@@ -40,8 +47,15 @@ class Lowering:
     """Whether 1x1 convolutions become matrix products."""
     order: bool = True
     """Whether orders of channels move into weights."""
-    half: bool = False
-    """Whether convolutions and large products run in bfloat16, but for maps of a few pixels (`_COARSE_PIXELS`)."""
+    narrow: torch.dtype | None = None
+    """What convolutions and large products run in, but for maps of a few pixels (`_COARSE_PIXELS`); None: float32.
+
+    bfloat16 for processors, float16 for engines: TensorRT-RTX builds none with transposed convolutions in bfloat16."""
+
+    @classmethod
+    def portable(cls, narrow: torch.dtype | None) -> "Lowering":
+        """What is changed in graphs that leave torch: engines know what a 1x1 convolution is."""
+        return cls(products=False, narrow=narrow)
 
 
 def lowered(graph: FlatGraph, lowering: Lowering) -> Callable[..., tuple[Tensor, ...]]:
@@ -52,7 +66,32 @@ def lowered(graph: FlatGraph, lowering: Lowering) -> Callable[..., tuple[Tensor,
         """The lowered graph on the same inputs."""
         return cast(tuple[Tensor, ...], _Interpreter(module, lowering).run(*inputs, *graph.constants))
 
-    return run
+    return _with_scaled_gradients(run) if lowering.narrow == torch.float16 else run
+
+
+def _with_scaled_gradients(run: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    """The same function, whose gradients are `GRADIENT_SCALE` times as large inside: those of pixels are too small."""
+
+    def scaled(*inputs: Tensor) -> tuple[Tensor, ...]:
+        """See `run`."""
+        smaller = [_ScaledGradient.apply(value, 1 / GRADIENT_SCALE) for value in inputs]  # type: ignore[no-untyped-call]
+        results = run(*smaller)
+        return tuple(_ScaledGradient.apply(value, GRADIENT_SCALE) for value in results)  # type: ignore[no-untyped-call]
+
+    return scaled
+
+
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        """The same tensor."""
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Its gradient, scaled."""
+        return gradient * ctx.factor, None
 
 
 def lower(graph: FlatGraph, lowering: Lowering) -> FlatGraph:
@@ -61,31 +100,34 @@ def lower(graph: FlatGraph, lowering: Lowering) -> FlatGraph:
 
 
 def with_fewer_casts(graph: FlatGraph) -> FlatGraph:
-    """The same graph where nothing is made float32 only to be made bfloat16 again: changes no number."""
+    """The same graph where nothing is made float32 only to be made narrow again: changes no number."""
     _note_shapes(graph.module, graph)
     for node in list(graph.module.graph.nodes):
-        if _is_cast(node, torch.bfloat16):
+        narrow = _cast_to(node)
+        if narrow in NARROW:
             path = [node.args[0]]
             while path[-1].target in _MOVES and len(path[-1].users) == 1:
                 path.append(path[-1].args[0])
-            if _is_cast(path[-1], torch.float32) and path[-1].args[0].meta["dtype"] == torch.bfloat16:
+            if _cast_to(path[-1]) == torch.float32 and path[-1].args[0].meta["dtype"] == narrow:
                 _rewire(graph.module.graph, node, path)
     graph.module.graph.eliminate_dead_code()
     graph.module.recompile()
     return graph
 
 
-def _is_cast(node: fx.Node, dtype: torch.dtype) -> bool:
-    return node.target is aten._to_copy.default and node.kwargs.get("dtype") == dtype
+def _cast_to(node: fx.Node) -> torch.dtype | None:
+    """The type that a node makes of another; None for other nodes."""
+    found = node.kwargs.get("dtype") if node.target is aten._to_copy.default else None
+    return cast(torch.dtype | None, found)
 
 
 def _rewire(graph: fx.Graph, node: fx.Node, path: list[fx.Node]) -> None:
-    """Leads the half tensor around the two casts: `path` goes from the second cast's input up to the first cast."""
+    """Leads the narrow tensor around the two casts: `path` goes from the second cast's input up to the first cast."""
     value = cast(fx.Node, path[-1].args[0])
     with graph.inserting_before(node):
         for move in reversed(path[:-1]):
             value = graph.call_function(cast(Any, move.target), (value, *move.args[1:]), move.kwargs)
-            value.meta["dtype"] = torch.bfloat16
+            value.meta["dtype"] = node.kwargs["dtype"]
     node.replace_all_uses_with(value)
 
 
@@ -122,9 +164,9 @@ class _Interpreter(fx.Interpreter):
             found = self._as_product(x, weight, padding)
         else:
             rest = (None, stride, padding, dilation, transposed, output_padding, groups)
-            if self._lowering.half and x.dtype == torch.float32 and x.shape[2] * x.shape[3] > _COARSE_PIXELS:
-                halves = (x.to(torch.bfloat16), weight.to(torch.bfloat16))
-                found = aten.convolution.default(*halves, *rest).to(torch.float32)
+            narrow = self._lowering.narrow
+            if narrow is not None and x.dtype == torch.float32 and x.shape[2] * x.shape[3] > _COARSE_PIXELS:
+                found = aten.convolution.default(x.to(narrow), weight.to(narrow), *rest).to(torch.float32)
             else:
                 found = aten.convolution.default(x, weight, *rest)
         return found if bias is None else found + bias[:, None, None]
@@ -142,8 +184,9 @@ class _Interpreter(fx.Interpreter):
 
     def _product(self, a: Tensor, b: Tensor) -> Tensor:
         large = a.shape[0] * a.shape[1] * b.shape[1] >= _LARGE and a.shape[0] > _COARSE_PIXELS
-        if self._lowering.half and large and a.dtype == torch.float32:
-            return torch.mm(a.to(torch.bfloat16), b.to(torch.bfloat16)).to(torch.float32)
+        narrow = self._lowering.narrow
+        if narrow is not None and large and a.dtype == torch.float32:
+            return torch.mm(a.to(narrow), b.to(narrow)).to(torch.float32)
         return torch.mm(a, b)
 
 

@@ -1,7 +1,8 @@
 """What a session's work runs on, chosen by measuring on this machine (`kernels.backends.choice`).
 
 Pieces of work: the region's render, loops over pixels (the way into the frame, and what composites measure), the
-tracker's networks, the measurement of the mouth (effort 1 and more) and the W+ step (effort 2 and more). A compiled
+tracker's networks, the alignment network, the measurement of the mouth (effort 1 and more) and the W+ step (effort 2
+and more). A compiled
 package belongs to the form of the networks and the region, not to the speaker: weights are its inputs. The tracker's
 networks are the same for all, and their weights are inside. `auto` takes packages that are there and
 never compiles, so that no session waits for a compiler unasked; a backend asked for by name is compiled. Beside its
@@ -23,7 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.editing.graphs import StepData, View, goal_of, measured, points_of, rendered, step_graph, wplus_step
+from engine.editing.graphs import (
+    Function,
+    StepData,
+    View,
+    goal_of,
+    measured,
+    points_of,
+    rendered,
+    step_graph,
+    wplus_step,
+)
 from engine.editing.loop_trial import UNIT, example, parts_of
 from engine.editing.perceptual import PerceptualLoss, has_bfloat16
 from engine.editing.refine import RefineConfig
@@ -31,8 +42,9 @@ from engine.editing.rendering import SpeakerRenderer
 from engine.editing.stepping import FastForms, Runner
 from engine.errors import BackendError
 from engine.generators.stats import WStatistics
+from engine.speech.alignment import NetworkAlignment
 from engine.tracking.mesh import MESH_SIZE, MeshNet
-from engine.tracking.networks import TrackerNetwork
+from engine.tracking.networks import TrackerNetwork, identity
 from engine.weights import cache_dir
 from kernels.backends.aoti import compiled, frozen, is_cached, is_whole, processor
 from kernels.backends.choice import BackendName, Choice, Trial, choose, worst_of
@@ -49,6 +61,7 @@ RENDER: Final = "region render"
 MEASURE: Final = "mouth measurement"
 STEP: Final = "W+ step"
 LOOPS: Final = "picture loops"
+ALIGN: Final = "alignment network"
 
 GREY_LEVELS: Final = 0.75
 """Largest root mean square difference of a backend's pictures from the reference's, in grey levels of 0...255.
@@ -59,6 +72,8 @@ LANDMARK_PX: Final = 0.1
 NETWORK_PX: Final = 0.02
 """Largest root mean square difference of a result of the tracker's networks: px of their pictures (of the face mesh:
 `LANDMARK_PX` of a crop of 1024 px), and logits of their scores."""
+ALIGNMENT_IOD: Final = 1e-4
+"""Largest root mean square difference of the alignment network's corrections, in inter-ocular distances."""
 GRADIENT: Final = 0.05
 """Largest difference of a step's gradient, as a share of the gradient, and of its loss, as a share of the loss.
 
@@ -99,23 +114,23 @@ class Work:
     """A piece of work that may be compiled."""
 
     name: str
-    """`RENDER`, `MEASURE` or `STEP`, or that of a tracker's network."""
+    """`RENDER`, `MEASURE`, `STEP` or `ALIGN`, or that of a tracker's network."""
     form: tuple[object, ...]
     """All that its graph depends on, as plain values."""
     reference: Runner
     """Does it eagerly."""
     inputs: Callable[[], list[tuple[Tensor, ...]]]
     """Sets of inputs to compare on."""
-    graph: Callable[[tuple[Tensor, ...], bool, bool], FlatGraph]
-    """Inputs, whether in bfloat16, whether for another library than torch, to the graph that is compiled."""
+    graph: Callable[[tuple[Tensor, ...], torch.dtype | None, bool], FlatGraph]
+    """Inputs, what its convolutions run in, whether for another library than torch, to the graph that is compiled."""
     limit: float
     """Largest difference of what is compared."""
     judged: Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
     """Results, and the reference's on the same inputs, to what is compared."""
     halves: bool = False
-    """Whether bfloat16 may be tried."""
-    on_gpu: bool = True
-    """Whether CUDA graphs and TensorRT may be tried."""
+    """Whether bfloat16 may be tried, and float16 in engines."""
+    steps: bool = False
+    """Whether it is an optimisation step, of which a GPU takes several at once (`kernels.backends.repeated`)."""
     rounds: int = 5
     """Timed runs of each candidate."""
     network: nn.Module | None = None
@@ -139,6 +154,7 @@ class SessionBackends:
         asked: "auto", or the only backend that will do.
         folder: of compiled packages; `packages_dir` by default.
         trackers: the networks of the speaker's trackers; none: those stay eager.
+        alignment: how dubs place the mouth, where a network has a part in it.
     """
 
     def __init__(
@@ -151,6 +167,7 @@ class SessionBackends:
         asked: BackendName,
         folder: Path | None = None,
         trackers: Sequence[TrackerNetwork] = (),
+        alignment: NetworkAlignment | None = None,
     ) -> None:
         """Chooses nothing yet."""
         self.fast: Final = FastForms()
@@ -163,6 +180,7 @@ class SessionBackends:
         self._asked: Final[BackendName] = asked
         self._folder: Final = folder
         self._trackers: Final = {each.name: each for each in trackers}
+        self._alignment: Final = alignment
         self._chosen: Final[dict[str, Choice]] = {}
 
     def prepare(self, effort: int) -> None:
@@ -171,7 +189,8 @@ class SessionBackends:
         Raises:
             BackendError: the backend asked for cannot be had here, or computes something else.
         """
-        wanted = [RENDER, LOOPS, *self._trackers] + [MEASURE] * (effort > 0) + [STEP] * (effort > 1)
+        wanted = [RENDER, LOOPS, *self._trackers] + [ALIGN] * (self._alignment is not None)
+        wanted += [MEASURE] * (effort > 0) + [STEP] * (effort > 1)
         for name in wanted:
             if name not in self._chosen:
                 self._chosen[name] = self._choose(name)
@@ -198,6 +217,11 @@ class SessionBackends:
             choice = choose_for(looking(self._trackers[name], lambda: self._mean_face), self._asked, self._folder)
             if choice.name != "eager":
                 self.fast.networks[name] = choice.runner
+            return choice
+        if name == ALIGN and self._alignment is not None:
+            choice = choose_for(aligning(self._alignment, self._renderer), self._asked, self._folder)
+            if choice.name != "eager":
+                self._alignment.use(choice.runner)
             return choice
         if name == MEASURE:
             choice = choose_for(measurement(self._renderer, self._networks.mesh), self._asked, self._folder)
@@ -232,16 +256,13 @@ def choose_for(work: Work, asked: BackendName, folder: Path | None = None) -> Ch
         The backend, with the reason and all trials; the reference where nothing else was tried, with that as reason.
 
     Raises:
-        BackendError: the backend asked for cannot be had here, or computes something else. Work that no GPU backend
-            runs yet stays eager, and the choice says so.
+        BackendError: the backend asked for cannot be had here, or computes something else.
     """
     folder = folder or packages_dir()
     if asked == "eager":
         return _eagerly(work, "asked for")
     if asked == "auto" and not torch.cuda.is_available() and not any(work.note(folder, h).exists() for h in _WIDTHS):
         return _eagerly(work, _MISSING)
-    if asked in ("cudagraph", "tensorrt") and not work.on_gpu:
-        return _eagerly(work, f"{asked} does not run this work yet")
     inputs, half = work.inputs(), work.halves and has_bfloat16()
     try:
         try:
@@ -321,7 +342,7 @@ def _candidates(
             raise BackendUnavailable(_MISSING)
         if work.network is not None:
             return packaged_whole(work.network, half)
-        graph = work.graph(examples, half, False)
+        graph = work.graph(examples, torch.bfloat16 if half else None, False)
         if not may_compile and not is_cached(graph, folder):
             raise BackendUnavailable(_MISSING)
         found = compiled(graph, folder, work.name)
@@ -341,20 +362,28 @@ def _candidates(
     found: dict[str, Callable[[], Runner]] = {"aoti bf16": lambda: packaged(True)} if half else {}
     if not half or not may_compile:
         found["aoti"] = lambda: packaged(False)
-    if work.on_gpu:
-        found["cudagraph"] = lambda: captured(lambda: work.graph(examples, False, False), work.name)
-        found["tensorrt"] = lambda: engine_runner(lambda: work.graph(examples, False, True), folder, work.name)
+    for kind, named in ((None, ""), (torch.bfloat16, " bf16"))[: 1 + work.halves]:
+        found[f"cudagraph{named}"] = functools.partial(_captured, work, examples, kind)
+    for kind, named in ((None, ""), (torch.float16, " fp16"))[: 1 + work.halves]:
+        found[f"tensorrt{named}"] = functools.partial(_engine, work, examples, kind, folder)
     return found
+
+
+def _captured(work: Work, examples: tuple[Tensor, ...], kind: torch.dtype | None) -> Runner:
+    return captured(lambda: work.graph(examples, kind, False), work.name, work.steps)
+
+
+def _engine(work: Work, examples: tuple[Tensor, ...], kind: torch.dtype | None, folder: Path) -> Runner:
+    return engine_runner(lambda: work.graph(examples, kind, True), folder, work.name, work.steps)
 
 
 def render(renderer: SpeakerRenderer) -> Work:
     """The region's render: w [R,D] -> ([1,3,h,w],)."""
     function = rendered(renderer.generator, renderer.profile.region)
 
-    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
+    def graph(examples: tuple[Tensor, ...], narrow: torch.dtype | None, portable: bool) -> FlatGraph:
         """The render as a graph."""
-        plain = trace(function, examples, portable)
-        return plain if portable else lower(plain, Lowering(half=half))
+        return _lowered(function, examples, narrow, portable)
 
     return Work(
         RENDER, _form(renderer), renderer.eager, lambda: [(w,) for w in _looks(renderer)], graph, GREY_LEVELS / UNIT,
@@ -366,10 +395,9 @@ def measurement(renderer: SpeakerRenderer, mesh: MeshNet) -> Work:
     """The mouth's measurement: pixels of the region and a `View` -> ([68,3] px of the frame,)."""
     function = measured(mesh)
 
-    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
+    def graph(examples: tuple[Tensor, ...], narrow: torch.dtype | None, portable: bool) -> FlatGraph:
         """The measurement as a graph."""
-        plain = trace(function, examples, portable)
-        return plain if portable else lower(plain, Lowering(half=half))
+        return _lowered(function, examples, narrow, portable)
 
     def inputs() -> list[tuple[Tensor, ...]]:
         """Pictures of the speaker over the generator's own face."""
@@ -385,14 +413,17 @@ def step(
     """The W+ step (`graphs.wplus_step`)."""
     mesh, perceptual = networks.mesh, networks.perceptual
 
-    def stepping(run: Runner) -> Runner:
+    def stepping(run: Runner, looks: PerceptualLoss = perceptual) -> Runner:
         """The step on a render."""
-        return wplus_step(lambda w: run(w)[0], mesh, perceptual, statistics, weight, config)
+        return wplus_step(lambda w: run(w)[0], mesh, looks, statistics, weight, config)
 
-    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
-        """The step as a graph."""
+    def graph(examples: tuple[Tensor, ...], narrow: torch.dtype | None, portable: bool) -> FlatGraph:
+        """The step as a graph; beside the generator what leaves torch is in float32."""
         plain = trace(rendered(renderer.generator, renderer.profile.region), (renderer.profile.base,), portable)
-        return step_graph(plain, stepping, examples, half, portable)
+        if not portable:
+            return step_graph(plain, stepping, examples, narrow)
+        whole = tuple(each.float() for each in examples)
+        return step_graph(plain, lambda run: stepping(run, perceptual.in_float32()), whole, narrow, True)
 
     def judged(results: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
         """Gradient and loss, each as a share of the reference's."""
@@ -403,7 +434,7 @@ def step(
     return Work(
         STEP, form, stepping(renderer.eager),
         lambda: _step_inputs(renderer, networks, statistics, config), graph, GRADIENT, judged, halves=True,
-        on_gpu=False, rounds=2,
+        steps=True, rounds=2,
     )  # fmt: skip
 
 
@@ -416,7 +447,7 @@ def looking(tracked: TrackerNetwork, face: Callable[[], Tensor]) -> Work:
     """
     network = tracked.network
 
-    def graph(examples: tuple[Tensor, ...], half: bool, portable: bool) -> FlatGraph:
+    def graph(examples: tuple[Tensor, ...], narrow: torch.dtype | None, portable: bool) -> FlatGraph:
         """The network as a graph, for what is not compiled with weights inside."""
         return trace(network, examples, portable)
 
@@ -426,6 +457,36 @@ def looking(tracked: TrackerNetwork, face: Callable[[], Tensor]) -> Work:
         return [(tracked.picture(each),) for each in (seen, 0.5 * seen.flip(3))]
 
     return Work(tracked.name, tracked.form, network, inputs, graph, NETWORK_PX, worst_of, rounds=3, network=network)
+
+
+def aligning(alignment: NetworkAlignment, renderer: SpeakerRenderer) -> Work:
+    """The network that places the mouth: `engine.speech.alignment.Corrections`.
+
+    Args:
+        alignment: has the network.
+        renderer: of the speaker on whose face it is tried.
+    """
+    network = alignment.network
+
+    def graph(examples: tuple[Tensor, ...], narrow: torch.dtype | None, portable: bool) -> FlatGraph:
+        """The network as a graph, for what is not compiled with weights inside."""
+        return trace(network, examples, portable)
+
+    def inputs() -> list[tuple[Tensor, ...]]:
+        """The speaker's rest face looking ahead and turned, its points moved a little, the mouth asked to open."""
+        rest = torch.from_numpy(renderer.profile.rest_head.astype(np.float32))[None].contiguous()
+        moved = 0.02 * torch.sin(torch.arange(float(rest.numel()))).reshape(rest.shape)
+        turns = torch.zeros(1, 3), torch.tensor([[20.0, -10.0, 5.0]])
+        return [(rest + moved, rest, turn, moved.flip(1)) for turn in turns]
+
+    form = ("contiguous", *identity(network))
+    return Work(ALIGN, form, network, inputs, graph, ALIGNMENT_IOD, worst_of, network=network)
+
+
+def _lowered(function: Function, examples: tuple[Tensor, ...], narrow: torch.dtype | None, portable: bool) -> FlatGraph:
+    """A function as a graph in the form that suits what it is for."""
+    plain = trace(function, examples, portable)
+    return lower(plain, Lowering.portable(narrow) if portable else Lowering(narrow=narrow))
 
 
 def _form(renderer: SpeakerRenderer) -> tuple[object, ...]:

@@ -190,10 +190,10 @@ def step_graph(
     render: FlatGraph,
     stepping: Callable[[Function], Step],
     examples: tuple[Tensor, ...],
-    half: bool,
+    narrow: torch.dtype | None,
     portable: bool = False,
 ) -> FlatGraph:
-    """A W+ step as a graph with a lowered render; with `half` the generator runs in bfloat16.
+    """A W+ step as a graph with a lowered render.
 
     The mesh and its view of the picture stay float32, as landmarks are read to a hundredth of a pixel.
 
@@ -201,7 +201,8 @@ def step_graph(
         render: `rendered`, traced.
         stepping: makes a step (`wplus_step`) of such a function.
         examples: inputs of the step.
-        half: whether bfloat16 is used.
+        narrow: what the generator's convolutions run in; None: float32.
         portable: whether the graph will leave torch (`kernels.decompositions.table`).
     """
-    return with_fewer_casts(trace(stepping(lowered(render, Lowering(half=half))), examples, portable))
+    lowering = Lowering.portable(narrow) if portable else Lowering(narrow=narrow)
+    return with_fewer_casts(trace(stepping(lowered(render, lowering)), examples, portable))

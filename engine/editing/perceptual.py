@@ -5,6 +5,7 @@ VGG16 (Simonyan and Zisserman 2015) whose max pools have stride 1 and are follow
 (Zhang et al. 2018, arXiv 1801.03924).
 """
 
+import copy
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +62,12 @@ class PerceptualLoss(nn.Module):
         except KeyError as error:
             raise WeightsFormatError(f"{file.name} lacks {error}; expected shift-tolerant VGG16 LPIPS") from error
         self._stages = stages
+
+    def in_float32(self) -> "PerceptualLoss":
+        """The same network, its weights shared, with convolutions in float32."""
+        found = copy.copy(self)
+        found._half = False
+        return found
 
     def _named(self, name: str) -> Tensor:
         return self.get_buffer(name)

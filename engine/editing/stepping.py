@@ -5,7 +5,7 @@ objective, gradient and Adam - is one function of tensors (`graphs.wplus_step`),
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from engine.editing.graphs import StepData, View
 from engine.editing.perceptual import PerceptualLoss
 from engine.editing.refine import RefineConfig, Refined, RefineProblem, begun, looks_of, taken
+from kernels.backends.repeated import Repeatable
 from kernels.native.pixels import Pixels
 from kernels.step import STATE, StepState
 
@@ -52,7 +53,7 @@ def refine_by(
     """Optimise the offset of w for a number of steps.
 
     Args:
-        step: one step, with `config` inside.
+        step: one step, with `config` inside; a `Repeatable` takes all at once, and is judged afterwards.
         problem: the frame's objective.
         view: how the face mesh sees the frame.
         predicted: [1,3,h,w] picture of `problem.w`.
@@ -68,17 +69,38 @@ def refine_by(
     data = StepData(problem.w, last, problem.target, iod, problem.source, problem.edge)
     fixed = (*data.tensors, *view.tensors, *goal)
     start = begun(last, problem.elapsed_s, config)
-    state = StepState.begin(start)
-    best, best_loss, most = torch.zeros_like(last), float("inf"), float("inf")
+    found, best, best_loss, most = start, torch.zeros_like(last), float("inf"), float("inf")
+    for each in _way(step, StepState.begin(start), fixed, steps):
+        if not math.isfinite(each.loss) or each.loss > most:
+            return Refined(best, True)
+        most = min(most, _RISE * each.loss)
+        if each.loss < best_loss:
+            best, best_loss = each.before, each.loss
+        if not bool(torch.isfinite(each.gradient).all()):
+            return Refined(best, True)
+        found = each.after
+    return Refined(taken(start, found, steps, problem.elapsed_s, config), False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stride:
+    """One step of a search; offsets and gradient are [R,K]."""
+
+    before: Tensor
+    loss: float
+    gradient: Tensor
+    after: Tensor
+
+
+def _way(step: Runner, state: StepState, fixed: tuple[Tensor, ...], steps: int) -> Iterator[_Stride]:
+    """The steps of a search, one by one as they are asked for; all at once where the backend takes them so."""
+    if isinstance(step, Repeatable):
+        trail = step.times(steps, *state.tensors, *fixed)
+        after = [*trail.z[1:], trail.last]
+        for index, loss in enumerate(trail.loss.tolist()):
+            yield _Stride(trail.z[index], loss, trail.gradient[index], after[index])
+        return
     for _ in range(steps):
         results = step(*state.tensors, *fixed)
-        loss, gradient = float(results[STATE]), results[STATE + 1]
-        if not math.isfinite(loss) or loss > most:
-            return Refined(best, True)
-        most = min(most, _RISE * loss)
-        if loss < best_loss:
-            best, best_loss = state.z, loss
-        if not bool(torch.isfinite(gradient).all()):
-            return Refined(best, True)
+        yield _Stride(state.z, float(results[STATE]), results[STATE + 1], results[0])
         state = StepState.after(results)
-    return Refined(taken(start, state.z, steps, problem.elapsed_s, config), False)

@@ -6,6 +6,7 @@ value are the frame's own landmarks, the answer is how far that landmark lies fr
 the head frame, inter-ocular distances; letters: B faces, P aligned landmarks.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 from engine.editing.mouth import MOVED_POINTS
 from engine.errors import BadInputError, ShapeError, WeightsError, WeightsFormatError
 from engine.tracking.pose import HeadPose
+from kernels.tracing import is_tracing
 
 ALIGNMENTS: Final = ("geometric", "network")
 """Names of the ways that there are."""
@@ -89,9 +91,17 @@ class _CrossAttention(nn.Module):
         depth = width // self.heads
         query = self.query(self.query_norm(x)).view(batch, points, self.heads, depth).transpose(1, 2)
         both = self.key_value(own).view(batch, own.shape[1], 2, self.heads, depth).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(query, both[0], both[1])
+        seen = _attended(query, both[0], both[1])
         x = x + cast(Tensor, self.project(seen.transpose(1, 2).reshape(batch, points, width)))
         return x + cast(Tensor, self.mlp(self.mlp_norm(x)))
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention of [B,heads,P,depth] to [B,heads,N,depth]; in single operations for a graph."""
+    if not is_tracing():
+        return functional.scaled_dot_product_attention(query, key, value)
+    scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
+    return torch.softmax(scores, 3) @ value
 
 
 class AlignmentNet(nn.Module):
@@ -145,12 +155,31 @@ class AlignmentNet(nn.Module):
         return _FURTHEST * torch.tanh(correction / _FURTHEST)
 
 
+class Corrections(nn.Module):
+    """An alignment network that gives a tuple of tensors, as backends take networks."""
+
+    def __init__(self, network: AlignmentNet) -> None:
+        """Takes the network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, own: Tensor, rest: Tensor, angles: Tensor, displacement: Tensor) -> tuple[Tensor, ...]:
+        """As `AlignmentNet`: (corrections [B,P,3],)."""
+        return (self.network(own, rest, angles, displacement),)
+
+
 class NetworkAlignment:
     """Geometry, corrected by the network."""
 
     def __init__(self, network: AlignmentNet) -> None:
         """Takes a trained network, which it freezes."""
-        self._network: Final = network.eval().requires_grad_(False)
+        self.network: Final = Corrections(network.eval().requires_grad_(False))
+        """What is run, eagerly."""
+        self._run: Callable[..., tuple[Tensor, ...]] = self.network
+
+    def use(self, runner: Callable[..., tuple[Tensor, ...]]) -> None:
+        """Run something else in place of `network`: the same inputs and results, without gradient."""
+        self._run = runner
 
     @torch.inference_mode()
     def place(
@@ -161,7 +190,7 @@ class NetworkAlignment:
         angles = torch.tensor([[pose.yaw_deg, pose.pitch_deg, pose.roll_deg]], dtype=torch.float32)
         faces = (torch.from_numpy(np.asarray(part, np.float32))[None] for part in (own, rest, displacement))
         seen, resting, asked = faces
-        head[MOVED_POINTS] += self._network(seen, resting, angles, asked)[0].numpy()
+        head[MOVED_POINTS] += self._run(seen, resting, angles, asked)[0][0].numpy()
         return head
 
 

@@ -31,13 +31,7 @@ class TrackerNetwork:
     @cached_property
     def form(self) -> tuple[object, ...]:
         """All that decides what it computes, as plain values: digests of its weights and of the code that has them."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.network.state_dict().items()):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        files = {Path(inspect.getfile(type(each))) for each in self.network.modules() if not _is_torch(each)}
-        code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files)))
-        return "contiguous", self.size, digest.hexdigest(), code.hexdigest()
+        return "contiguous", self.size, *identity(self.network)
 
     def picture(self, seen: Tensor) -> Tensor:
         """A picture [1,3,H,W] in 0...1 as the network takes it: [1,3,size,size], contiguous whatever it was before."""
@@ -56,6 +50,17 @@ def tracker_networks(mesh: MeshNet) -> tuple[TrackerNetwork, ...]:
         one = FaceDetector(weights.path(name))
         found.append(TrackerNetwork(detector(one.size), one.net, one.size, -1.0))
     return tuple(found)
+
+
+def identity(network: nn.Module) -> tuple[str, str]:
+    """All that decides what a network computes: digests of its weights and of the code that has them."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    files = {Path(inspect.getfile(type(each))) for each in network.modules() if not _is_torch(each)}
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files)))
+    return digest.hexdigest(), code.hexdigest()
 
 
 def _is_torch(module: nn.Module) -> bool:

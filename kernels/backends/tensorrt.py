@@ -1,15 +1,19 @@
-"""Flat graphs as ONNX files and TensorRT-RTX engines.
+"""Flat graphs as ONNX files and TensorRT engines.
 
-Both are built without a GPU: the ONNX file by torch's exporter (package `onnxscript`), the engine by TensorRT-RTX for
-the GPU generations named (extra `tensorrt-rtx`). Constants are inside, so an engine belongs to one speaker. Running an
-engine needs an NVIDIA driver and has not been tried here; `python -m bench step` says so. Graphs must be traced with
-`portable=True` and stay float32: strongly typed engines compute what the graph says.
+The ONNX file is made by torch's exporter (package `onnxscript`) anywhere. Two libraries build engines from it:
+TensorRT-RTX for the GPU generations of `GENERATIONS`, without a GPU (extra `tensorrt-rtx`), and TensorRT for the GPU
+that is in the machine, for all others (extra `tensorrt`). Constants are inside, so an engine belongs to one speaker.
+Engines are strongly typed: they compute what the graph says, in the types that it says (`kernels.lowering`). Running
+one needs an NVIDIA driver and has not been tried here, nor has building with TensorRT.
 """
 
 import hashlib
+import importlib
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +27,27 @@ OPSET: Final = 18
 """ONNX operator set that files are written in."""
 GENERATIONS: Final = ("SM75", "SM80", "SM86", "SM89", "SM120")
 """GPU generations that TensorRT-RTX builds for on a machine without one; Hopper (SM90) is not among them."""
+_RTX: Final = ("tensorrt_rtx", "tensorrt_rtx_bindings")
+"""TensorRT-RTX's Python module, under the names that its wheels give it."""
+_PLAIN: Final = ("tensorrt",)
+_NAMES: Final = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A library that builds engines."""
+
+    name: str
+    """Its own."""
+    module: Any
+    """Its Python module; both have the same classes."""
+    anywhere: bool
+    """Whether it builds for GPUs that are not in the machine."""
+
+    @property
+    def version(self) -> str:
+        """Name and version as in file names."""
+        return f"{'rtx' if self.anywhere else 'trt'}{self.module.__version__}"
 
 
 class _Baked(nn.Module):
@@ -68,45 +93,89 @@ def export_onnx(graph: FlatGraph, path: Path) -> Path:
     return path
 
 
-def engine_name(onnx: Path, generation: str) -> str:
-    """File name of an engine: what it is for, and a hash of the ONNX file with all weights and shapes."""
-    digest = hashlib.sha256(onnx.read_bytes()).hexdigest()[:16]
-    return f"{generation.lower()}-fp32-{digest}-{_version()}.engine"
+def precision_of(graph: FlatGraph) -> str:
+    """What a graph's arithmetic runs in, as in file names: fp16 or bf16 where any of it does, else fp32."""
+    kinds = {value.dtype for value in graph.constants}
+    kinds |= {node.kwargs.get("dtype") for node in graph.module.graph.nodes}
+    return next((name for kind, name in _NAMES.items() if kind in kinds), "fp32")
 
 
-def build_engine(onnx: Path, folder: Path, generation: str) -> Path:
-    """Build a TensorRT-RTX engine from an ONNX file, unless it is there; needs no GPU.
+def engine_name(digest: str, generation: str, precision: str, builder: Builder) -> str:
+    """File name of an engine: GPU, precision, a hash of its graph with weights and shapes, and what built it."""
+    return f"{generation.lower()}-{precision}-{digest[:16]}-{builder.version}.engine"
+
+
+def builder_for(generation: str) -> Builder:
+    """What builds engines for a GPU generation here.
+
+    Args:
+        generation: as "SM89".
+
+    Raises:
+        BackendUnavailable: nothing that is installed does; all reasons are given.
+    """
+    reasons = []
+    rtx = _imported(_RTX)
+    if rtx is not None and generation in GENERATIONS:
+        return Builder("TensorRT-RTX", rtx, True)
+    reasons.append(
+        "TensorRT-RTX is not installed; install livedub[tensorrt-rtx]"
+        if rtx is None
+        else f"TensorRT-RTX builds for {', '.join(GENERATIONS)} here, not for {generation}"
+    )
+    plain = _imported(_PLAIN)
+    if plain is not None and generation == own_generation():
+        return Builder("TensorRT", plain, False)
+    reasons.append(
+        "TensorRT is not installed; install livedub[tensorrt]"
+        if plain is None
+        else f"TensorRT builds for the machine's own GPU alone, which is {own_generation() or 'not there'}"
+    )
+    raise BackendUnavailable("; ".join(reasons))
+
+
+def own_generation() -> str | None:
+    """The generation of this machine's GPU, as "SM89"; None where none answers."""
+    if not torch.cuda.is_available():
+        return None
+    major, minor = torch.cuda.get_device_capability()
+    return f"SM{major}{minor}"
+
+
+def build_engine(onnx: Path, folder: Path, generation: str, precision: str = "fp32") -> Path:
+    """Build an engine from an ONNX file, unless it is there; with TensorRT-RTX this needs no GPU.
 
     Args:
         onnx: the file.
         folder: where engines are kept.
-        generation: one of `GENERATIONS`.
+        generation: of the GPU, as "SM89".
+        precision: what the file's arithmetic runs in, for the engine's name.
 
     Returns:
         The engine file.
 
     Raises:
-        BackendUnavailable: TensorRT-RTX is not installed, cannot read the file, or cannot build for that GPU.
+        BackendUnavailable: no library is there for that GPU, it cannot read the file, or cannot build it.
     """
-    trt = library()
-    if generation not in GENERATIONS:
-        raise BackendUnavailable(f"TensorRT-RTX builds for {', '.join(GENERATIONS)} here, not for {generation}")
-    path = folder / engine_name(onnx, generation)
+    builder = builder_for(generation)
+    trt = builder.module
+    path = folder / engine_name(hashlib.sha256(onnx.read_bytes()).hexdigest(), generation, precision, builder)
     if path.exists():
         return path
     said = _Said(trt)
-    builder = trt.Builder(said.logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    maker = trt.Builder(said.logger)
+    network = maker.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, said.logger)
     if not parser.parse(onnx.read_bytes()):
         errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise BackendUnavailable(f"TensorRT-RTX cannot read {onnx.name}: {errors[:400]}")
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(getattr(trt.ComputeCapability, generation), 0)
-    engine = builder.build_serialized_network(network, config)
+        raise BackendUnavailable(f"{builder.name} cannot read {onnx.name}: {errors[:400]}")
+    config = maker.create_builder_config()
+    if builder.anywhere:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, generation), 0)
+    engine = maker.build_serialized_network(network, config)
     if engine is None:
-        raise BackendUnavailable(f"TensorRT-RTX cannot build {onnx.name} for {generation}: {said.last[:400]}")
+        raise BackendUnavailable(f"{builder.name} cannot build {onnx.name} for {generation}: {said.last[:400]}")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
         part.write(bytes(engine))
@@ -132,21 +201,11 @@ class _Said:
         self.logger = Logger()
 
 
-def library() -> Any:
-    """TensorRT-RTX's Python module, under the name that its wheels give it.
-
-    Raises:
-        BackendUnavailable: it is not installed.
-    """
-    import importlib
-
-    for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
+def _imported(names: Sequence[str]) -> Any:
+    """The first of some modules that can be imported; None: none can."""
+    for name in names:
         try:
             return importlib.import_module(name)
-        except ImportError:
+        except (ImportError, OSError):
             continue
-    raise BackendUnavailable("TensorRT-RTX is not installed; install livedub[tensorrt-rtx]")
-
-
-def _version() -> str:
-    return str(library().__version__)
+    return None

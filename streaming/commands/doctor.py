@@ -19,7 +19,7 @@ from engine.editing.compiled import forms_made, packages_dir
 from engine.editing.perceptual import has_bfloat16
 from engine.evaluation import describe_machine, versions
 from kernels.backends.aoti import compiler
-from kernels.backends.tensorrt import library
+from kernels.backends.tensorrt import GENERATIONS, builder_for, own_generation
 from kernels.errors import BackendUnavailable
 from kernels.native.pixels import library_path
 from streaming.commands.common import Context, Subparsers, add_json
@@ -108,11 +108,12 @@ def _backends() -> list[Finding]:
 def _tensorrt(gpu: bool, why: str) -> Finding:
     """Whether TensorRT engines can be built and run; that a GPU has run one yet is not claimed."""
     try:
-        version = library().__version__
+        builder = builder_for(own_generation() or GENERATIONS[0])
     except BackendUnavailable as error:
         return Finding("backend tensorrt", False, False, f"{error}; {why}")
     untried = "running engines has not been tried on a GPU yet"
-    return Finding("backend tensorrt", gpu, False, f"TensorRT-RTX {version} builds engines; {why}; {untried}")
+    says = f"{builder.name} {builder.module.__version__} builds engines; {why}; {untried}"
+    return Finding("backend tensorrt", gpu, False, says)
 
 
 def _codecs() -> list[Finding]:

@@ -121,6 +121,11 @@ OTHERS: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor], str]] = {
     "reflection on one side": (
         (1, 2, 4, 5), lambda x: functional.pad(x, (0, 3, 1, 0), "reflect"), "reflection_pad2d_backward",
     ),
+    "a slice": ((2, 5, 6), lambda x: x[:, 1:-2, 2:], "slice_scatter"),
+    "a slice from the end on": ((2, 5, 6), lambda x: x[:, -3:-1], "slice_scatter"),
+    "a slice past the end": ((2, 5, 6), lambda x: x[..., 4:99], "slice_scatter"),
+    "one place": ((2, 5, 6), lambda x: x[:, 3] * x[:, -1], "select_scatter"),
+    "a place of the last axis": ((2, 5, 6), lambda x: x[..., 5], "select_scatter"),
     "prelu": ((1, 2, 5, 6), lambda x: functional.prelu(x, random(2)), "prelu_kernel_backward"),
     "leaky": ((1, 2, 5, 6), lambda x: functional.leaky_relu(x, 0.2), "leaky_relu_backward"),
 }  # fmt: skip
@@ -147,14 +152,15 @@ def test_maximum_pooling_stays_whole_for_compilers_that_know_it() -> None:
         lambda x: functional.conv2d(x, random(4, 2, 3, 3), dilation=2),
         lambda x: functional.avg_pool2d(x, 3, stride=1),
         lambda x: functional.max_pool2d(x, 3, stride=2, padding=1),
+        lambda x: x[:, :, 1::3],
     ],
-    ids=["dilated", "overlapping means", "padded maxima"],
+    ids=["dilated", "overlapping means", "padded maxima", "every third row"],
 )
 def test_what_is_not_taken_apart_stays_as_it_is_and_right(function: Callable[[Tensor], Tensor]) -> None:
     x = random(1, 2, 8, 8)
     function(x)
     graph = trace(gradient_of(function), (x,), portable=True)
-    assert "backward" in graph.module.code
+    assert "backward" in graph.module.code or "scatter" in graph.module.code
     torch.testing.assert_close(graph(x)[0], gradient_of(function)(x))
 
 
@@ -185,3 +191,31 @@ def test_other_sums_stay_whole(name: str) -> None:
     graph = trace(function, (x,))
     assert graph.module.code.count("sum.dim_IntList") == 1
     torch.testing.assert_close(graph(x)[0], function(x))
+
+
+TAKEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "rows": lambda x: x[:, torch.tensor([3, 1, 1, -1])],
+    "columns": lambda x: x[..., torch.tensor([0, 4, 0])],
+    "the first axis": lambda x: x[torch.tensor([1, 0, 1])],
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_gradient_of_taken_rows_is_a_product_where_the_graph_leaves_torch(name: str) -> None:
+    """Rows taken twice get both gradients; engines know no scatter that adds."""
+    x = random(2, 4, 5, seed=5)
+    found = gradient_of(TAKEN[name])
+    graph = trace(found, (x,), portable=True)
+    assert "index_put" not in graph.module.code
+    torch.testing.assert_close(graph(x)[0], found(x))
+    assert "index_put" in trace(found, (x,)).module.code
+
+
+def test_rows_that_are_replaced_or_taken_along_two_axes_stay_whole_and_right() -> None:
+    x, rows, places = random(4, 5, seed=6), random(2, 5, seed=7), torch.tensor([2, 0])
+    replaced = trace(lambda each: each.index_put((places,), rows), (x,), portable=True)
+    torch.testing.assert_close(replaced(x)[0], x.index_put((places,), rows))
+    found = gradient_of(lambda each: each[places, places])
+    graph = trace(found, (x,), portable=True)
+    assert "index_put" in graph.module.code and "index_put" in replaced.module.code
+    torch.testing.assert_close(graph(x)[0], found(x))

@@ -1,5 +1,7 @@
 """Lowered forms: the same pictures and gradients, no channel moved, nothing cast to and fro."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -52,14 +54,21 @@ def test_pointwise_convolutions_become_products(render: FlatGraph) -> None:
     assert count(lower(render, Lowering(products=False)), "aten.convolution.default") == 18
 
 
-def test_half_precision_is_close_and_casts_once(generator: MobileStyleGAN, render: FlatGraph) -> None:
-    half = lower(render, Lowering(half=True))
+@pytest.mark.parametrize(
+    ("lowering", "most"),
+    [(Lowering(narrow=torch.bfloat16), 0.02), (Lowering.portable(torch.float16), 0.003)],
+    ids=["bfloat16", "float16, portable"],
+)
+def test_narrow_types_are_close_and_cast_once(
+    generator: MobileStyleGAN, render: FlatGraph, lowering: Lowering, most: float
+) -> None:
+    half = lower(render, lowering)
     w = code(generator)
     true = generator.region(w[None], REGION)
     off = (half(w)[0] - true).square().mean().sqrt() / true.std()
-    assert 1e-5 < float(off) < 0.02
+    assert 1e-5 < float(off) < most
     for node in half.module.graph.nodes:
-        again = node.target is torch.ops.aten._to_copy.default and node.kwargs.get("dtype") == torch.bfloat16
+        again = node.target is torch.ops.aten._to_copy.default and node.kwargs.get("dtype") == lowering.narrow
         if again and isinstance(node.args[0], torch.fx.Node):
             assert node.args[0].target is not torch.ops.aten._to_copy.default
 
@@ -74,8 +83,30 @@ def test_layers_of_small_maps_stay_exact_in_half_precision(side: int, exact: boo
     def layer(x: Tensor) -> Tensor:
         return functional.conv2d(x, weight, padding=filter_side // 2)
 
-    found, true = lower(trace(layer, (x,)), Lowering(half=True))(x)[0], layer(x)
+    found, true = lower(trace(layer, (x,)), Lowering(narrow=torch.bfloat16))(x)[0], layer(x)
     assert bool(((found - true).abs().max() < 1e-5 * true.abs().max()) == exact)
+
+
+def test_portable_forms_keep_convolutions_and_move_nothing(render: FlatGraph) -> None:
+    kept = lower(render, Lowering.portable(torch.float16))
+    assert count(kept, "aten.convolution.default") == count(render, "aten.convolution.default") > 0
+    assert count(kept, "aten.index_select.default") == 0 < count(render, "aten.index_select.default")
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-7])
+def test_small_gradients_outlive_float16(size: float) -> None:
+    """A pixel's share of an objective's gradient is smaller than what float16 holds; scaled up it comes through."""
+    noise = torch.Generator().manual_seed(7)
+    weight, x = torch.randn(8, 8, 3, 3, generator=noise) / 8, torch.randn(1, 8, 20, 20, generator=noise)
+    graph = trace(lambda each: functional.conv2d(each, weight, padding=1), (x,))
+
+    def gradient(run: Callable[..., tuple[Tensor, ...]]) -> Tensor:
+        leaf = x.clone().requires_grad_(True)
+        return torch.autograd.grad((run(leaf)[0] * x.sin()).sum() * size, leaf)[0]
+
+    true = gradient(graph)
+    found = gradient(lowered(graph, Lowering.portable(torch.float16)))
+    assert float((found - true).norm() / true.norm()) < 2e-3
 
 
 def test_lowered_function_has_the_gradient(generator: MobileStyleGAN, render: FlatGraph) -> None:

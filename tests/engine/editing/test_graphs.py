@@ -29,6 +29,7 @@ from engine.generators.mobile import MobileStyleGAN
 from engine.generators.stats import WStatistics
 from engine.tracking.mesh import MeshNet
 from kernels.flat import trace
+from kernels.lowering import NARROW
 from kernels.step import STATE, StepState
 from tests.engine.editing.made_up import neutral_head
 from tests.engine.editing.scripted import REGION, Place, ScriptedMesh, film, tracked
@@ -141,12 +142,19 @@ def test_traced_steps_are_refines(
     assert losses[2] < losses[0]
 
 
-@pytest.mark.parametrize(("half", "least"), [(False, 0.99999), (True, 0.98)])
+@pytest.mark.parametrize(
+    ("narrow", "portable", "least"),
+    [
+        (None, False, 0.99999), (torch.bfloat16, False, 0.98),
+        (None, True, 0.99999), (torch.float16, True, 0.9995),
+    ],
+)  # fmt: skip
 def test_lowered_steps_have_the_gradient(
     problem: tuple[RefineProblem, View, Callable[[Tensor], Tensor]],
     statistics: WStatistics,
     perceptual: PerceptualLoss,
-    half: bool,
+    narrow: torch.dtype | None,
+    portable: bool,
     least: float,
 ) -> None:
     task, view, render = problem
@@ -160,9 +168,9 @@ def test_lowered_steps_have_the_gradient(
         goal = goal_of(perceptual, config)(render(task.w))
     data = StepData(task.w, last, task.target, torch.tensor(float(task.iod_px)), task.source, task.edge)
     inputs = (*StepState.begin(config.keep * last).tensors, *data.tensors, *view.tensors, *goal)
-    graph = step_graph(trace(lambda w: (render(w),), (task.w,)), stepping, inputs, half)
+    graph = step_graph(trace(lambda w: (render(w),), (task.w,)), stepping, inputs, narrow, portable)
     found, true = graph(*inputs), stepping(lambda w: (render(w),))(*inputs)
-    torch.testing.assert_close(found[STATE], true[STATE], rtol=2e-2 if half else 1e-4, atol=0)
+    torch.testing.assert_close(found[STATE], true[STATE], rtol=2e-2 if narrow else 1e-4, atol=0)
     assert float(torch.cosine_similarity(found[STATE + 1].flatten(), true[STATE + 1].flatten(), 0)) > least
-    as_bfloat16 = any(node.kwargs.get("dtype") is torch.bfloat16 for node in graph.module.graph.nodes)
-    assert as_bfloat16 == half
+    made = {node.kwargs.get("dtype") for node in graph.module.graph.nodes}
+    assert made & set(NARROW) == ({narrow} if narrow else set())

@@ -15,6 +15,7 @@ from engine.editing.refine import RefineConfig, RefineProblem, objective, refine
 from engine.editing.rendering import SpeakerRenderer
 from engine.editing.settling import FRAME_S
 from engine.editing.stepping import FastForms, refine_by
+from kernels.backends.repeated import Steps, repeated
 from kernels.step import STATE, AdamConfig, optimisation_step
 from tests.engine.editing.made_up import neutral_head
 from tests.engine.editing.scripted import ScriptedMesh, film, painted_generator, plain_statistics, tracked
@@ -88,6 +89,37 @@ def test_a_loss_that_is_no_number_or_rises_ends_the_search_at_the_best_offset(
     assert found.recovered and run.calls == 3
     one = refine(task, render(task.w), last, 1, STATISTICS, perceptual, replace(CONFIG, whole=1))
     torch.testing.assert_close(found.offset, one.offset, rtol=1e-4, atol=1e-5)
+
+
+def at_once(run: Step) -> Steps:
+    """The same step by a backend that takes several in one call."""
+    return Steps(run, lambda count: repeated(run, count), torch.device("cpu"), "step")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7])
+def test_steps_taken_at_once_find_the_same(perceptual: PerceptualLoss, steps: int) -> None:
+    task, last = problem(WANTED), last_offset()
+    run = stepping(task, perceptual)
+    wanted = refine_by(run, task, VIEW, render(task.w), last, steps, perceptual, CONFIG)
+    found = refine_by(at_once(run), task, VIEW, render(task.w), last, steps, perceptual, CONFIG)
+    assert not found.recovered
+    torch.testing.assert_close(found.offset, wanted.offset)
+
+
+@pytest.mark.parametrize(
+    ("turn", "place", "value"),
+    [(0, STATE, float("nan")), (2, STATE, 1e9), (2, STATE + 1, float("inf")), (0, STATE + 1, float("nan"))],
+)
+def test_steps_taken_at_once_are_judged_afterwards_by_the_same_rules(
+    perceptual: PerceptualLoss, turn: int, place: int, value: float
+) -> None:
+    task, last = problem(WANTED), last_offset()
+    found = []
+    for wrapped in (lambda run: run, at_once):
+        run = Spoiled(stepping(task, perceptual), turn, place, value)
+        found.append(refine_by(wrapped(run), task, VIEW, render(task.w), last, 5, perceptual, CONFIG))
+    assert all(each.recovered for each in found)
+    torch.testing.assert_close(found[0].offset, found[1].offset)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

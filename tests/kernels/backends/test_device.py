@@ -1,8 +1,8 @@
 """Graphs on a GPU for tensors in the processor's memory: refusals, engines really built, the way through buffers."""
 
-import ctypes
 import importlib.util
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,59 +12,21 @@ import torch
 from torch import Tensor
 
 from kernels.backends import device
-from kernels.backends.device import EngineFunction, captured, engine_of, engine_runner, load_engine, on_device
+from kernels.backends.device import captured, engine_of, engine_runner, load_engine, on_device, per_thread
+from kernels.backends.engines import EngineFunction
+from kernels.backends.repeated import Repeatable
 from kernels.errors import ArgumentMismatch, BackendUnavailable
 from kernels.flat import FlatGraph, trace
+from tests.kernels.backends.made_engine import MadeEngine
 
 HAS_BUILDER = all(importlib.util.find_spec(name) is not None for name in ("onnxscript", "tensorrt_rtx_bindings"))
 CPU = torch.device("cpu")
+CPU3 = torch.arange(3.0)
 
 
 def product() -> FlatGraph:
     weight = torch.linspace(-1, 1, 12).reshape(4, 3)
     return trace(lambda x, y: ((x @ weight).tanh() + y, x * 2), (torch.zeros(2, 4), torch.zeros(3)), portable=True)
-
-
-class MadeEngine:
-    """Stands in for an engine: reads and writes memory at the addresses that it was told, as a GPU would its own."""
-
-    def __init__(self, graph: FlatGraph, outputs: Mapping[str, tuple[int, ...]], fails: bool = False) -> None:
-        self.graph, self.fails = graph, fails
-        self.shapes = {f"in{i}": tuple(each.shape) for i, each in enumerate(graph.examples)} | dict(outputs)
-        self.outputs = list(outputs)
-        self.addresses: dict[str, int] = {}
-        self.streams: list[int] = []
-        self.num_io_tensors = len(self.shapes)
-
-    def get_tensor_name(self, index: int) -> str:
-        return list(self.shapes)[index]
-
-    def get_tensor_mode(self, name: str) -> Any:
-        return SimpleNamespace(name="OUTPUT" if name in self.outputs else "INPUT")
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name]
-
-    def create_execution_context(self) -> "MadeEngine":
-        return self
-
-    def set_tensor_address(self, name: str, address: int) -> None:
-        self.addresses[name] = address
-
-    def memory(self, name: str) -> Tensor:
-        """The tensor at an address."""
-        count = max(1, torch.Size(self.shapes[name]).numel())
-        raw = (ctypes.c_float * count).from_address(self.addresses[name])
-        return torch.frombuffer(raw, dtype=torch.float32).reshape(self.shapes[name])
-
-    def execute_async_v3(self, stream: int) -> bool:
-        self.streams.append(stream)
-        if self.fails:
-            return False
-        found = self.graph(*(self.memory(name) for name in self.shapes if name not in self.outputs))
-        for name, value in zip(self.outputs, found, strict=True):
-            self.memory(name).copy_(value)
-        return True
 
 
 OUTPUTS = {"sum": (2, 3), "double": (2, 4)}
@@ -82,7 +44,22 @@ def test_inputs_and_results_go_through_the_engine_s_own_memory() -> None:
     kept = first.clone()
     run(x.T.reshape(2, 4).flip(0), -y)
     assert torch.equal(first, kept), "results are new tensors: the next call overwrites none of them"
-    assert engine.streams == [0, 0] and len(set(engine.addresses.values())) == 4
+    (context,) = engine.contexts
+    assert context.streams == [0, 0] and len(set(context.addresses.values())) == 4
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_narrow_inputs_are_widened(kind: torch.dtype) -> None:
+    """Features of a network that runs in bfloat16 on the processor go into an engine of float32."""
+    run = EngineFunction(MadeEngine(product(), OUTPUTS), product().examples, CPU)
+    x, y = torch.linspace(0, 1, 8).reshape(2, 4), torch.arange(3.0)
+    for found, wanted in zip(run(x.to(kind), y), product()(x.to(kind).float(), y), strict=True):
+        torch.testing.assert_close(found, wanted)
+    with pytest.raises(ArgumentMismatch, match="float64"):
+        run(x.double(), y)
+    with pytest.raises(ArgumentMismatch, match="3 inputs, expected 2"):
+        run(x.to(kind), y, y)
 
 
 @pytest.mark.unit
@@ -91,7 +68,7 @@ def test_inputs_of_other_shapes_are_refused_before_anything_runs() -> None:
     run = EngineFunction(engine, product().examples, CPU)
     with pytest.raises(ArgumentMismatch, match=r"input 0 is \(3, 4\)"):
         run(torch.zeros(3, 4), torch.zeros(3))
-    assert engine.streams == []
+    assert engine.turns == []
 
 
 @pytest.mark.unit
@@ -142,11 +119,16 @@ def test_a_gpu_s_generation_decides_which_engine_is_built(tmp_path: Path, monkey
         return engine, examples, place.type, stream.cuda_stream
 
     monkeypatch.setattr(device, "engine_of", engine_file)
-    monkeypatch.setattr(device, "load_engine", lambda path, name: f"{path.name} of {name}")
-    monkeypatch.setattr(device, "EngineFunction", function)
-    made: Any = engine_runner(lambda: graph, tmp_path, "region render")
+
+    def loaded(path: Path, name: str, generation: str) -> str:
+        return f"{path.name} of {name} for {generation}"
+
+    monkeypatch.setattr(device, "load_engine", loaded)
+    monkeypatch.setattr(device, "EngineFunction", lambda *given: lambda: function(*given))
+    run = engine_runner(lambda: graph, tmp_path, "region render")
     assert asked == [(tmp_path, "SM89")]
-    assert made == ("engine of region render", graph.examples, "cuda", 7)
+    assert run() == ("engine of region render for SM89", graph.examples, "cuda", 7)  # type: ignore[comparison-overlap]
+    assert isinstance(engine_runner(lambda: graph, tmp_path, "W+ step", steps=True), Repeatable)
 
 
 @pytest.mark.unit
@@ -154,7 +136,39 @@ def test_a_graph_on_another_device_is_the_same_graph() -> None:
     graph = product()
     there = on_device(graph, torch.device("meta"))
     assert {each.device.type for each in (*there.constants, *there.examples)} == {"meta"}
-    assert there.module is graph.module and len(there.constants) == len(graph.constants) > 0
+    assert there.size == graph.size and len(there.constants) == len(graph.constants) > 0
+
+
+@pytest.mark.unit
+def test_what_a_graph_makes_itself_is_made_on_the_other_device() -> None:
+    """Zeros around a gradient, say: made on the processor they would not meet what lies on a GPU."""
+
+    def gradient(x: Tensor) -> Tensor:
+        leaf = x.detach().requires_grad_(True)
+        return torch.autograd.grad(leaf[1:].square().sum(), leaf)[0]
+
+    graph = trace(gradient, (CPU3,))
+    there = on_device(graph, torch.device("meta"))
+    assert [each.device.type for each in there(*there.examples)] == ["meta"]
+    made = [node.kwargs["device"] for node in there.module.graph.nodes if "device" in node.kwargs]
+    assert made and {torch.device(each).type for each in made} == {"meta"}
+    torch.testing.assert_close(graph(CPU3)[0], torch.tensor([0.0, 2.0, 4.0]))
+
+
+@pytest.mark.unit
+def test_every_thread_has_buffers_of_its_own() -> None:
+    made: list[int] = []
+
+    def make() -> Callable[..., tuple[Tensor, ...]]:
+        made.append(threading.get_ident())
+        return lambda *inputs: inputs
+
+    run = per_thread(make)
+    run(CPU3), run(CPU3)
+    thread = threading.Thread(target=lambda: run(CPU3))
+    thread.start()
+    thread.join()
+    assert len(made) == 2 and len(set(made)) == 2
 
 
 @pytest.mark.slow
@@ -166,7 +180,7 @@ def test_an_engine_is_built_and_kept_and_without_a_driver_not_loaded(tmp_path: P
     assert list(tmp_path.iterdir()) == [path] and path.stat().st_size > 1000
     if not torch.cuda.is_available():
         with pytest.raises(BackendUnavailable, match="cannot load the engine of the region render"):
-            load_engine(path, "region render")
+            load_engine(path, "region render", "SM89")
 
 
 @pytest.fixture
