@@ -192,7 +192,7 @@ class Shared:
     """Networks that all sessions share."""
 
     perceptual: PerceptualLoss
-    mesh: StillMesh
+    mesh: MeshNet
 
 
 @pytest.fixture
@@ -549,8 +549,8 @@ def test_a_step_with_the_mesh_and_the_perceptual_network_becomes_an_engine_witho
     renderer: SpeakerRenderer, perceptual: PerceptualLoss, statistics: WStatistics, tmp_path: Path,
     weights: Callable[[str], Path],
 ) -> None:  # fmt: skip
-    shared = Shared(perceptual, MeshNet(weights("mesh")).eval())
     """Random weights round worse than learnt ones: the default generator's gradient is off by a fortieth."""
+    shared = Shared(perceptual, MeshNet(weights("mesh")).eval())
     work = step(renderer, shared, statistics, RefineConfig(), landmark_weight())
     inputs = work.inputs()[0]
     graph = work.graph(inputs, torch.float16, True)
