@@ -22,7 +22,8 @@ from engine.training.recordings import optional_module
 LEVELS: Final = (1, 2, 3)
 """Levels of intensity, as in MEAD; neutral has level 1 only."""
 
-_PERIOD_MS: Final = 5.0
+PERIOD_MS: Final = 5.0
+"""Time from frame to frame."""
 
 
 def level_intensity(level: int) -> float:
@@ -94,7 +95,7 @@ def analyse(samples: NDArray[np.float32]) -> Analysis:
         raise BadInputError(f"samples are {samples.shape}, expected [N] with at least {SAMPLE_RATE // 5}")
     vocoder = world()
     x = samples.astype(np.float64)
-    rough, times = vocoder.dio(x, SAMPLE_RATE, frame_period=_PERIOD_MS)
+    rough, times = vocoder.dio(x, SAMPLE_RATE, frame_period=PERIOD_MS)
     pitch = vocoder.stonemask(x, rough, times, SAMPLE_RATE)
     envelope = vocoder.cheaptrick(x, pitch, times, SAMPLE_RATE)
     return Analysis(pitch, envelope, vocoder.d4c(x, pitch, times, SAMPLE_RATE), len(samples))
@@ -121,22 +122,23 @@ def _pitch(analysis: Analysis, prosody: Prosody) -> NDArray[np.float64]:
     semitones = 12.0 * np.log2(np.where(voiced, analysis.pitch, 1.0))
     middle = float(semitones[voiced].mean())
     place = np.linspace(-0.5, 0.5, len(semitones))
-    tremor = np.sin(2 * np.pi * 6.0 * np.arange(len(semitones)) * _PERIOD_MS / 1000.0)
+    tremor = np.sin(2 * np.pi * 6.0 * np.arange(len(semitones)) * PERIOD_MS / 1000.0)
     moved = middle + prosody.pitch_st + prosody.range_factor * (semitones - middle)
     moved += prosody.slope_st * place + prosody.tremor_st * tremor
     return np.asarray(np.where(voiced, np.clip(2.0 ** (moved / 12.0), 60.0, 700.0), 0.0))
 
 
-def _envelope(analysis: Analysis, prosody: Prosody) -> NDArray[np.float64]:
-    bins = analysis.envelope.shape[1]
+def warped(envelope: NDArray[np.float64], formants: float, tilt_db: float) -> NDArray[np.float64]:
+    """Power [T, F] with its formants at `formants` times their frequency, and a gain at 4 kHz against 500 Hz."""
+    bins = envelope.shape[1]
     frequency = np.linspace(0.0, SAMPLE_RATE / 2, bins)
-    source = np.clip(np.arange(bins) / prosody.formants, 0, bins - 1)
+    source = np.clip(np.arange(bins) / formants, 0, bins - 1)
     low = source.astype(int)
     share = source - low
     high = np.minimum(low + 1, bins - 1)
-    warped = analysis.envelope[:, low] * (1.0 - share) + analysis.envelope[:, high] * share
+    moved = envelope[:, low] * (1.0 - share) + envelope[:, high] * share
     octaves = np.clip(np.log2(np.maximum(frequency, 60.0) / 500.0), -1.0, 3.5)
-    return np.asarray(warped * 10.0 ** (prosody.tilt_db / 3.0 * octaves / 10.0))
+    return np.asarray(moved * 10.0 ** (tilt_db / 3.0 * octaves / 10.0))
 
 
 def render(analysis: Analysis, emotion: str, intensity: float) -> NDArray[np.float32]:
@@ -145,8 +147,8 @@ def render(analysis: Analysis, emotion: str, intensity: float) -> NDArray[np.flo
         raise BadInputError(f"emotion is {emotion!r}, expected one of {', '.join(EMOTIONS)}")
     prosody = _scaled(PROSODY[emotion], intensity)
     noise = analysis.aperiodicity + (1.0 - analysis.aperiodicity) * prosody.breath
-    parts = (_pitch(analysis, prosody), _envelope(analysis, prosody), noise)
-    out = world().synthesize(*map(np.ascontiguousarray, parts), SAMPLE_RATE, frame_period=_PERIOD_MS)
+    parts = (_pitch(analysis, prosody), warped(analysis.envelope, prosody.formants, prosody.tilt_db), noise)
+    out = world().synthesize(*map(np.ascontiguousarray, parts), SAMPLE_RATE, frame_period=PERIOD_MS)
     fitted = np.pad(out, (0, max(0, analysis.samples - len(out))))[: analysis.samples]
     if not np.isfinite(fitted).all():
         raise BackendError(f"WORLD gave samples that are not finite for {emotion}; leave the sentence out")

@@ -112,7 +112,7 @@ def test_speech_without_any_voice_has_no_pitch_to_move() -> None:
 @pytest.mark.parametrize("tilt", [-9.0, 0.0, 6.0])
 def test_a_tilt_is_the_gain_of_4_khz_over_500_hz(tilt: float) -> None:
     flat = replace(analysis(), envelope=np.ones((FRAMES, BINS)))
-    found = p._envelope(flat, Prosody(tilt_db=tilt))[0]
+    found = p.warped(flat.envelope, 1.0, tilt)[0]
     frequency = np.linspace(0, 8000, BINS)
     low, high = (10 * np.log10(np.interp(hertz, frequency, found)) for hertz in (500.0, 4000.0))
     assert high - low == pytest.approx(tilt, abs=0.05)
@@ -121,7 +121,7 @@ def test_a_tilt_is_the_gain_of_4_khz_over_500_hz(tilt: float) -> None:
 
 @pytest.mark.parametrize("factor", [0.92, 1.0, 1.06])
 def test_formants_move_by_their_factor(factor: float) -> None:
-    found = p._envelope(analysis(), Prosody(formants=factor))[0]
+    found = p.warped(analysis().envelope, factor, 0.0)[0]
     assert np.linspace(0, 8000, BINS)[found.argmax()] == pytest.approx(1500 * factor, abs=40)
 
 
