@@ -19,9 +19,12 @@ HOP: Final = SAMPLE_RATE // FRAME_RATE
 """Samples from frame to frame (20 ms)."""
 SPAN: Final = 912
 """Samples under one frame: a window of 40 ms and the longest lag."""
-BANDS_HZ: Final = (200.0, 400.0, 800.0, 1200.0, 1800.0, 2500.0, 3500.0, 5000.0, 7500.0)
+BANDS_HZ: Final = (
+    100.0, 250.0, 400.0, 550.0, 750.0, 950.0, 1200.0, 1500.0, 1850.0, 2250.0, 2700.0, 3250.0, 3900.0, 4700.0, 5600.0,
+    6500.0, 7500.0,
+)  # fmt: skip
 """Edges of the bands that tell the colour of a voice."""
-COLUMNS: Final = 4 + len(BANDS_HZ) - 1
+COLUMNS: Final = 5 + len(BANDS_HZ) - 1
 """Columns of a frame, in the order of `Frame`."""
 PITCH_UNIT_HZ: Final = 150.0
 """Pitch is given in octaves over this."""
@@ -47,7 +50,9 @@ class Frame(NamedTuple):
     """Level in dB over full scale."""
     edge: int = 3
     """Voicing of the upper part of the spectrum: low for a breathy voice."""
-    bands: int = 4
+    crest: int = 4
+    """Peak over level in dB: high for a voice that creaks, whose pulses stand apart."""
+    bands: int = 5
     """First of the band levels in dB."""
 
 
@@ -86,6 +91,7 @@ def _frame(sound: NDArray[np.float64]) -> NDArray[np.float64]:
     bands = np.add.reduceat(power[: _EDGES[-1]], _EDGES[:-1]) / _SIZES
     row[FRAME.bands :] = 10.0 * np.log10(bands + _FAINTEST * power.mean() + 1e-10)
     row[FRAME.level] = 10.0 * np.log10(np.dot(sound, sound) / SPAN + 1e-10)
+    row[FRAME.crest] = 20.0 * np.log10(np.abs(sound).max() + 1e-5) - row[FRAME.level]
     half = 0.25 * sound[:-2:2] + 0.5 * sound[1:-1:2] + 0.25 * sound[2::2]
     lag = _pitch_lag(half)
     row[FRAME.pitch] = np.log2(SAMPLE_RATE / 2 / lag / PITCH_UNIT_HZ)

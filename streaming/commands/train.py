@@ -125,7 +125,9 @@ def run_mood(args: argparse.Namespace, context: Context) -> int:
     check_output(args.out, [], (".safetensors",))
     with context.screen.share() as progress:
         report = training.train_mood(args.corpus, args.out, args.config, progress)
-    _show(context, report, f"{args.out}: shown from a chance of {report['certain']:.2f}", "Spoken, and shown as")
+    named = report["sentences"]["accuracy"]["all"]
+    text = f"{args.out}: shown from a chance of {report['certain']:.2f}; {named:.0%} of whole sentences named"
+    _show(context, report, text, "Spoken, and shown as")
     return 0
 
 

@@ -124,3 +124,13 @@ def test_less_than_a_frame_waits_for_more() -> None:
 def test_two_channels_are_refused() -> None:
     with pytest.raises(ShapeError, match="expected"):
         listen(np.zeros((2, 100), np.float32), IntonationState())
+
+
+def test_pulses_that_stand_apart_have_a_higher_crest_than_a_tone() -> None:
+    times = np.arange(8_000) / 16_000
+    tone = (0.1 * np.sin(2 * np.pi * 150.0 * times)).astype(np.float32)
+    pulses = np.zeros(8_000, np.float32)
+    pulses[::280] = 0.5
+    smooth, creaky = frames_of(tone)[:, FRAME.crest], frames_of(pulses)[:, FRAME.crest]
+    np.testing.assert_allclose(smooth, 3.0, atol=0.5)
+    assert creaky.min() > 15.0

@@ -142,7 +142,7 @@ def test_sizes_in_the_header_that_cannot_be_are_refused(saved: Path, word: str, 
         load_speech_model(saved)
 
 
-@pytest.mark.parametrize("name", ["inner", "inner_bias", "outer", "outer_bias", "usual"])
+@pytest.mark.parametrize("name", ["first", "second_bias", "inner", "inner_bias", "outer", "outer_bias", "usual"])
 def test_a_mood_network_of_other_sizes_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(MOOD.read_bytes())

@@ -13,50 +13,59 @@ from engine.speech.mood import read_mood_net
 from engine.training import commands, telling
 from engine.training.closing import ClosingConfig
 from engine.training.corpus import write_voice
-from engine.training.emotional import clip_path, write_wave
-from engine.training.prosody import LEVELS
-from engine.training.telling import MoodConfig
+from engine.training.performances import Speaker
+from engine.training.telling import MoodConfig, material
 from engine.training.voices import Phone, Utterance
 from tests.engine.speech.test_mood import syllables
 from tests.engine.training.test_closing import made_pool
+from tests.engine.training.test_moods import FEW, made
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """Three made voices, higher when happy; flite-awb is held out."""
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three made voices; flite-awb is held out. Acted speech is made, not spoken by a vocoder."""
     for name, pitch in (("a", 110.0), ("b", 150.0), ("flite-awb", 130.0)):
-        samples = syllables(2.5, pitch)
-        utterance = Utterance(samples, (Phone("a", 0.0, 2.5),))
+        utterance = Utterance(syllables(2.5, pitch), (Phone("a", 0.0, 2.5),))
         write_voice(tmp_path / f"{name}.npz", [utterance, utterance])
-        folder = tmp_path / commands.EMOTIONAL
-        write_wave(clip_path(folder, name, "neutral", 1, 1), samples)
-        for level in LEVELS:
-            write_wave(clip_path(folder, name, "happy", level, 1), syllables(2.5, pitch * (1.0 + 0.3 * level)))
-        (folder / name / "phones.json").write_text('{"001": [["a", 0.0, 2.5]]}')
+        folder = tmp_path / commands.EMOTIONAL / name
+        folder.mkdir(parents=True)
+        (folder / "phones.json").write_text('{"001": [["a", 0.0, 2.5]]}')
+
+    def speakers(corpus: Path, folder: Path, wanted: Any, programme: Any, progress: Any = None) -> list[Speaker]:
+        names = [path.stem for path in sorted(corpus.glob("*.npz")) if wanted(path.stem)]
+        if not names:
+            raise BadInputError("build the corpus first")
+        assert folder == corpus / commands.ACTED
+        return [made(name, 110.0 + 10.0 * len(name)) for name in names]
+
+    monkeypatch.setattr(telling, "read_speakers", speakers)
+    monkeypatch.setattr(telling, "material", lambda known, seed: material(known, seed, FEW))
+    tiny = MoodConfig(members=1, steps=20, groups=2, batch=8, folds=2, judged=1)
+    monkeypatch.setattr(commands, "MoodConfig", lambda: tiny)
     return tmp_path
 
 
-def test_what_tells_emotions_is_trained_written_and_measured(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = MoodConfig(streams=1, calm_streams=1, steps=20, batch=64, folds=2, judged=1)
-    monkeypatch.setattr(commands, "MoodConfig", lambda: tiny)
-    out, told = corpus / "m.safetensors", list[str]()
-    report = commands.train_mood(corpus, out, progress=lambda text, _: told.append(text))
-    assert told == ["intonation of a", "intonation of b", "intonation of flite-awb"]
+def test_what_tells_emotions_is_trained_written_and_measured(corpus: Path) -> None:
+    out = corpus / "m.safetensors"
+    report = commands.train_mood(corpus, out)
     assert report["weights"] == "m.safetensors"
     assert report["certain"] == pytest.approx(read_mood_net(out).certain, abs=1e-4)
     assert list(report["mood"]["false"]) == ["flite-awb"]
     assert [row["spoken"] for row in report["held_out"]][:2] == ["neutral", "angry"]
     assert set(report["mood"]["named"]) == {"level_1", "level_2", "level_3"}
+    assert set(report["sentences"]["accuracy"]) == {"level_1", "level_2", "level_3", "all"}
+    assert set(report["sentences"]["by_voice"]) == {"flite-awb"}
+    assert set(report["sentences_in_folds"]["by_voice"]) == {"a", "b"}
 
 
-def test_the_shipped_mood_network_is_measured_on_held_out_voices(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "evaluate_mood", lambda net, voices: telling.evaluate_mood(net, voices, 1))
+def test_the_shipped_mood_network_is_measured_on_held_out_voices(corpus: Path) -> None:
     figures = commands._mood(corpus, ("flite-awb",))
     assert figures is not None
     assert list(figures["false"]) == ["flite-awb"]
     assert np.array(figures["confusion"]).shape == (8, 8)
+    assert figures["sentences"]["chance"] == 0.125
     assert commands._mood(corpus, ("nobody",)) is None
 
 

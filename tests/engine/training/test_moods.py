@@ -1,171 +1,182 @@
 """Material and training of the mood network, on made voices."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from engine.errors import BadInputError
 from engine.speech.emotions import EMOTIONS
 from engine.speech.intonation import FRAME, IntonationState, listen
-from engine.speech.mood import NEWEST, STATISTICS, Judgement
-from engine.training.corpus import write_voice
-from engine.training.emotional import Sentence, clip_path, write_wave
-from engine.training.moods import (
-    SNR_DB,
-    Spoken,
-    Voice,
-    chain,
-    hear,
-    make_stream,
-    read_voices,
-    summaries,
+from engine.speech.mood import READ, STEP, Judgement, MoodTeller
+from engine.speech.utterance import FEATURES, STATISTICS
+from engine.training.moods import WINDOWS, Amounts, Material, chain, drawn, make_stream, material_of, varied
+from engine.training.performances import Speaker, Spoken
+from engine.training.telling import (
+    MoodConfig,
+    false_share,
+    fit,
+    in_folds,
+    judge_streams,
+    least_certain,
+    material,
     usual_variance,
-    varied,
 )
-from engine.training.telling import MoodConfig, calibrate, evaluate_mood, false_share, fit, material, train_mood
-from engine.training.voices import Phone, Utterance
 from tests.engine.speech.test_mood import syllables
 
 pytestmark = pytest.mark.unit
 
 HAPPY, SAD = EMOTIONS.index("happy"), EMOTIONS.index("sad")
-TINY = MoodConfig(streams=2, calm_streams=1, steps=300, batch=128, folds=2)
+TINY = MoodConfig(members=1, steps=150, groups=3, batch=16, folds=2, judged=1)
+FEW = Amounts(references=2, each=6, neutral=12)
 
 
-def spoken(pitch_hz: float, emotion: int = 0, level: int = 0, seconds: float = 3.0) -> Spoken:
+def spoken(pitch_hz: float, emotion: int = 0, level: int = 0, number: int = 0, seconds: float = 3.0) -> Spoken:
     """A made sentence."""
-    return Spoken(listen(syllables(seconds, pitch_hz), IntonationState()), emotion, level)
+    return Spoken(listen(syllables(seconds, pitch_hz), IntonationState()), emotion, level, number)
 
 
-def made(name: str, pitch_hz: float) -> Voice:
-    """A voice that is an octave higher when happy, and lower when sad."""
-    calm = [spoken(pitch_hz * (1.0 + 0.01 * k)) for k in range(3)]
-    moods = {
-        (0, 0): [spoken(pitch_hz)],
-        (HAPPY, 3): [spoken(2.0 * pitch_hz, HAPPY, 3)],
-        (SAD, 3): [spoken(0.6 * pitch_hz, SAD, 3)],
-    }
-    return Voice(name, [calm for _ in SNR_DB], [moods for _ in SNR_DB])
+def made(voice: str, pitch_hz: float) -> Speaker:
+    """A speaker whose voice is an octave higher when happy, and lower when sad."""
+    moods = [
+        row
+        for number, shift in enumerate((1.0, 1.02))
+        for row in (
+            spoken(pitch_hz * shift, 0, 0, number),
+            spoken(2.0 * pitch_hz * shift, HAPPY, 3, number),
+            spoken(0.6 * pitch_hz * shift, SAD, 3, number),
+        )
+    ]
+    calm = tuple(spoken(pitch_hz * (1.0 + 0.01 * k), number=k) for k in range(3))
+    return Speaker(voice, True, 60.0, calm, tuple(moods), tuple(moods))
 
 
 @pytest.fixture(scope="module")
-def voices() -> list[Voice]:
+def speakers() -> list[Speaker]:
     """Four voices."""
     return [made(f"v{index}", pitch) for index, pitch in enumerate((110.0, 130.0, 170.0, 200.0))]
 
 
-def test_streams_begin_neutral_change_and_are_repeatable(voices: list[Voice]) -> None:
-    one, two = (make_stream(voices[0], 0, np.random.default_rng(3)) for _ in range(2))
+@pytest.fixture(scope="module")
+def parts(speakers: list[Speaker]) -> list[Material]:
+    """Their material."""
+    return material(speakers, 1, FEW)
+
+
+def test_streams_begin_neutral_change_and_are_repeatable(speakers: list[Speaker]) -> None:
+    one, two = (make_stream(speakers[0], np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one.frames, two.frames)
     assert len(one.frames) == len(one.emotion) == len(one.level)
-    assert (one.emotion[: 7 * 50] == 0).all()
+    assert (one.emotion[: 9 * 50] == 0).all()
     assert set(one.emotion.tolist()) <= {0, HAPPY, SAD}
     assert len(set(one.emotion.tolist())) > 1
     assert set(one.level[one.emotion > 0].tolist()) == {3}
-    calm = Voice("calm", voices[0].calm)
-    assert (make_stream(calm, 0, np.random.default_rng(3)).emotion == 0).all()
+    assert (make_stream(speakers[0], np.random.default_rng(3), emotional=False).emotion == 0).all()
+    dull = replace(speakers[0], known=())
+    assert (make_stream(dull, np.random.default_rng(3)).emotion == 0).all()
 
 
-def test_varied_frames_differ_a_little_in_pitch_and_tilt_and_keep_time() -> None:
+def test_every_sentence_is_drawn_before_one_comes_again(speakers: list[Speaker]) -> None:
+    rows = drawn(speakers[0].calm, 8.0, np.random.default_rng(0), vary=False)
+    assert sorted(row.sentence for row in rows[:3]) == [0, 1, 2]
+
+
+def test_varied_frames_differ_a_little_in_pitch_level_and_tilt_and_keep_time() -> None:
     frames = spoken(150.0).frames
-    shifts = [
-        float(np.median(varied(frames, np.random.default_rng(seed))[:, FRAME.pitch] - frames[:, FRAME.pitch]))
-        for seed in range(40)
-    ]
-    assert 0.04 < np.std(shifts) < 0.2
-    np.testing.assert_array_equal(varied(frames, np.random.default_rng(0))[:, FRAME.level], frames[:, FRAME.level])
+    moved = np.stack([varied(frames, np.random.default_rng(seed)) - frames for seed in range(60)])
+    assert 0.02 < np.std(np.median(moved[:, :, FRAME.pitch], axis=1)) < 0.08
+    assert 0.5 < np.std(moved[:, 0, FRAME.level]) < 1.5
+    np.testing.assert_allclose(moved[..., FRAME.level], moved[:, :1, FRAME.level].repeat(len(frames), 1), atol=1e-4)
+    assert moved.shape[1] == len(frames)
 
 
-def test_windows_of_two_emotions_are_marked_and_the_reference_is_led_by_the_truth(voices: list[Voice]) -> None:
-    pieces = [*voices[0].calm[0] * 5, *voices[0].moods[0][(HAPPY, 3)] * 3]
-    stream = chain(pieces, np.random.default_rng(0))
-    rows = list(summaries(stream))
-    assert {row[2] for row in rows} == {0, HAPPY, -1}
-    assert 0 < sum(row[2] == -1 for row in rows) * 10 < 4 * NEWEST
-    heard = hear(stream, np.full(STATISTICS, 0.01))
-    assert heard.far.shape == (len(heard.emotion), STATISTICS)
-    assert heard.far[heard.emotion == HAPPY, 0].min() > 2.0
-    assert np.abs(heard.far[heard.emotion == 0, 0]).mean() < 2.0
+def test_material_lies_against_neutral_speech_of_the_same_speaker(parts: list[Material]) -> None:
+    part = parts[0]
+    count = len(part.emotion)
+    assert part.summed.shape == (count, STATISTICS)
+    assert part.read.shape == (count, READ, FEATURES + 1)
+    assert part.calm.shape == (2, WINDOWS, READ, FEATURES + 1)
+    assert set(part.emotion.tolist()) == {0, HAPPY, SAD}
+    flagged = part.read[:, :, FEATURES].astype(int).sum(axis=1)
+    assert (flagged <= part.voiced).all()
+    np.testing.assert_array_equal(flagged[part.voiced < 100], part.voiced[part.voiced < 100])
+    far = part.distances(np.full(STATISTICS, 0.01))
+    assert far[part.emotion == HAPPY, 0].min() > 2.0
+    assert far[part.emotion == SAD, 0].max() < -2.0
+    assert np.abs(far[part.emotion == 0, 0]).mean() < 2.0
 
 
-def test_a_short_stream_holds_no_judgement(voices: list[Voice]) -> None:
-    heard = hear(chain(voices[0].calm[0][:1], np.random.default_rng(0)), np.ones(STATISTICS))
-    assert heard.far.shape == (0, STATISTICS)
-    assert len(heard.emotion) == 0
+def test_joined_material_keeps_every_window_with_its_reference(parts: list[Material]) -> None:
+    joined = Material.joined(parts[:2])
+    count = len(parts[0].emotion)
+    assert len(joined.mean) == 4
+    np.testing.assert_array_equal(joined.against[count:], parts[1].against + 2)
+    prior = np.full(STATISTICS, 0.01)
+    np.testing.assert_allclose(joined.distances(prior)[count:], parts[1].distances(prior))
 
 
-def test_training_tells_what_it_has_learnt_and_calls_the_rest_neutral(voices: list[Voice]) -> None:
-    usual = usual_variance(voices[:3])
-    rows = material(voices[:3], usual, TINY)
-    net = fit([heard for voice in rows for heard in voice], usual, TINY, 0.5)
-    figures = evaluate_mood(net, voices[1:2], streams=3)
-    named, shown, false = figures.named["level_3"], figures.shown["level_3"], figures.false["v1"]
-    assert named is not None and shown is not None and false is not None
-    assert 0.7 < named <= shown
-    assert false < 0.2
-    table = {row["spoken"]: row for row in figures.rows()}
-    assert table["happy"]["happy"] > 0.6
-    assert np.array(figures.confusion).sum() > 100
+def test_what_is_trained_is_what_the_product_hears(speakers: list[Speaker], parts: list[Material]) -> None:
+    """Means over frames of training's network and of the product's are the same, for one window."""
+    net = fit(parts[:1], usual_variance(parts), replace(TINY, steps=3), 0.5)
+    read = parts[0].read[0].astype(np.float32)
+    voiced = read[:, FEATURES] > 0
+    hidden = np.maximum(read[voiced][:, :FEATURES] @ net.first[0] + net.first_bias[0], 0.0)
+    answers = np.tanh(hidden @ net.second[0] + net.second_bias[0])
+    rng = np.random.default_rng(0)
+    stream = chain(speakers[0].calm[:2], rng)
+    wide = np.ones(len(stream.frames), bool)
+    frame = stream.frames.mean(axis=0).astype(np.float64)
+    whole, tail = net.pool(stream.frames, wide, frame), net.pool(stream.frames[-READ:], wide[-READ:], frame)
+    np.testing.assert_allclose(whole, tail)
+    assert whole.shape == (1, 2 * answers.shape[1])
+    assert np.abs(whole).max() <= 1.0
 
 
-def test_what_nobody_said_has_no_figure_and_not_a_good_one(voices: list[Voice]) -> None:
-    """No angry speech, none of level 1, and a voice that says too little to be known."""
-    usual = usual_variance(voices[:1])
-    net = fit([heard for voice in material(voices[:2], usual, TINY) for heard in voice], usual, TINY, 0.5)
-    figures = evaluate_mood(net, voices[:1], streams=1)
-    assert (figures.named["level_1"], figures.shown["level_1"]) == (None, None)
-    angry = next(row for row in figures.rows() if row["spoken"] == "angry")
-    assert set(angry.values()) == {"angry", None}
-    silent = Spoken(np.zeros((200, voices[0].calm[0][0].frames.shape[1]), np.float32), 0, 0)
-    dumb = Voice("dumb", [[silent] for _ in SNR_DB])
-    assert evaluate_mood(net, [dumb], streams=1).false == {"dumb": None}
-    nobody = evaluate_mood(net, [])
-    assert (nobody.streams, nobody.false, nobody.named["level_3"]) == (0, {}, None)
-
-
-def test_the_least_chance_follows_how_often_neutral_speech_is_mistaken(voices: list[Voice]) -> None:
-    usual = np.full(STATISTICS, 0.02)
-    certain = calibrate(material(voices, usual, TINY), usual, TINY)
+def test_a_network_tells_what_it_has_learnt_and_voices_it_does_not_know(
+    speakers: list[Speaker], parts: list[Material]
+) -> None:
+    certain, figures = in_folds(speakers, parts, usual_variance(parts), TINY)
     assert 0.2 < certain <= 1.0
+    assert figures.voices == 4
+    told = np.array(figures.confusion["level_3"])
+    assert np.diag(told)[[0, HAPPY, SAD]].sum() > 0.8 * told.sum()
+
+
+def test_every_judgement_of_a_stream_is_kept_with_what_was_spoken(
+    speakers: list[Speaker], parts: list[Material]
+) -> None:
+    net = fit(parts[1:], usual_variance(parts), replace(TINY, steps=30), 0.5)
+    rows = judge_streams(net, speakers[0], (True, False), np.random.default_rng(0))
+    stream = make_stream(speakers[0], np.random.default_rng(0), vary=False)
+    teller = MoodTeller(net)
+    known = sum(teller.take(frame) is not None and teller.knows_the_voice for frame in stream.frames)
+    assert known // STEP // 2 < len(rows[0]) <= known // STEP + 1
+    assert {emotion for _, emotion in rows[0]} - {0}
+    assert {emotion for _, emotion in rows[1]} == {0}
+
+
+def test_the_least_chance_follows_how_often_neutral_speech_is_mistaken() -> None:
     unsure = Judgement(np.array([0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0], np.float32), 0.5)
     row = [(unsure, 0)] * 60
     assert false_share([row], 0.45) > 0.8
     assert false_share([row], 0.6) == 0.0
     assert false_share([[(unsure, 1)] * 60], 0.45) == 0.0
+    assert least_certain([[row]]) == pytest.approx(0.5, abs=0.02)
 
 
-def test_what_cannot_be_trained_on_is_refused(voices: list[Voice], tmp_path: Path) -> None:
-    usual = np.ones(STATISTICS)
-    calm = hear(make_stream(Voice("calm", voices[0].calm), 0, np.random.default_rng(0)), usual)
+def test_what_cannot_be_trained_on_is_refused(speakers: list[Speaker]) -> None:
+    calm = material([replace(speakers[0], known=speakers[0].known[:1])], 1, FEW)
     with pytest.raises(BadInputError, match="no emotional speech"):
-        fit([calm], usual, TINY, 0.5)
-    with pytest.raises(BadInputError, match="none of the voices"):
-        read_voices(tmp_path, [], lambda _: True)
+        fit(calm, np.ones(STATISTICS), TINY, 0.5)
+    with pytest.raises(BadInputError, match="no emotional speech"):
+        fit([], np.ones(STATISTICS), TINY, 0.5)
     with pytest.raises(BadInputError, match="folds is 1"):
         MoodConfig(folds=1)
-    with pytest.raises(BadInputError, match="steps is 0"):
-        MoodConfig(steps=0)
+    with pytest.raises(BadInputError, match="members is 0"):
+        MoodConfig(members=0)
 
 
-def _utterance(samples: NDArray[np.float32]) -> Utterance:
-    return Utterance(samples, (Phone("a", 0.0, len(samples) / 16_000),))
-
-
-def test_a_corpus_is_read_trained_on_and_its_held_out_voice_measured(tmp_path: Path) -> None:
-    sentences = []
-    for name, pitch in (("a", 110.0), ("b", 160.0), ("c", 130.0)):
-        write_voice(tmp_path / f"{name}.npz", [_utterance(syllables(3.0, pitch)) for _ in range(2)])
-        clips = {}
-        for (emotion, level), factor in {("neutral", 1): 1.0, ("happy", 3): 1.8}.items():
-            clips[emotion, level] = clip_path(tmp_path / "emotions", name, emotion, level, 1)
-            write_wave(clips[emotion, level], syllables(3.0, pitch * factor))
-        sentences.append(Sentence(name, (), clips))
-    told: list[str] = []
-    config = MoodConfig(streams=2, steps=60, batch=64, folds=2, judged=1)
-    net, figures = train_mood(tmp_path, sentences, ("c",), config, lambda text, _: told.append(text))
-    assert told == ["intonation of a", "intonation of b", "intonation of c"]
-    assert list(figures.false) == ["c"]
-    assert figures.streams == 2
-    assert net.usual.shape == (STATISTICS,)
+def test_a_speaker_whose_emotions_are_too_short_gives_neutral_windows_alone(speakers: list[Speaker]) -> None:
+    short = [replace(row, frames=row.frames[:10]) if row.emotion else row for row in speakers[0].known]
+    part = material_of(replace(speakers[0], known=tuple(short)), FEW, np.random.default_rng(0))
+    assert set(part.emotion.tolist()) == {0}

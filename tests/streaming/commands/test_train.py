@@ -88,15 +88,18 @@ def test_what_tells_emotions_is_trained(tmp_path: Path, monkeypatch: pytest.Monk
         progress("intonation of a", 0.5)
         asked.extend([corpus, out, config])
         held_out = [{"spoken": "sad", "as sad": 0.591}, {"spoken": "fear", "as sad": None}]
-        return {"weights": out.name, "certain": 0.4, "held_out": held_out}
+        sentences = {"accuracy": {"all": 0.718}}
+        return {"weights": out.name, "certain": 0.4, "held_out": held_out, "sentences": sentences}
 
     monkeypatch.setattr(commands, "train_mood", fake)
     out = tmp_path / "m.safetensors"
     words = ("train", "mood", tmp_path, "-o", out)
     assert livedub(*words, "--json").values["certain"] == 0.4
     assert asked == [tmp_path, out, None]
-    rows = [line.split() for line in livedub(*words).out.splitlines()]
+    said = livedub(*words).out
+    rows = [line.split() for line in said.splitlines()]
     assert ["sad", "0.591"] in rows and ["fear", "-"] in rows
+    assert "72% of whole sentences named" in said
     missing = livedub("train", "mood", tmp_path / "nowhere", "-o", out)
     assert missing.status == 2
     assert "expected a corpus" in missing.err
