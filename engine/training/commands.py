@@ -174,7 +174,7 @@ def train_mood(
 ) -> Mapping[str, Any]:
     """Trains what tells emotions from the voice (`auto`); writes its weights, returns the held-out figures.
 
-    Acted speech of the voices is kept in the corpus, in the folder `ACTED`.
+    Acted speech of the voices is kept in the corpus, in the folder `ACTED`; what is there is not made again.
     """
     held_out = read_config(config_file).held_out
     config = MoodConfig()

@@ -4,16 +4,30 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import BadInputError
 from engine.speech.emotions import EMOTIONS
 from engine.speech.intonation import FRAME, IntonationState, listen
-from engine.speech.mood import READ, STEP, Judgement, MoodTeller
+from engine.speech.mood import READ, STEP, Judgement, MoodTeller, length_input
 from engine.speech.utterance import FEATURES, STATISTICS
-from engine.training.moods import WINDOWS, Amounts, Material, chain, drawn, make_stream, material_of, varied
+from engine.training.moods import (
+    WINDOWS,
+    Amounts,
+    Material,
+    chain,
+    drawn,
+    make_stream,
+    material_of,
+    read_rows,
+    varied,
+)
 from engine.training.performances import Speaker, Spoken
 from engine.training.telling import (
     MoodConfig,
+    _Batches,
+    _Net,
+    _plain,
     false_share,
     fit,
     in_folds,
@@ -116,20 +130,32 @@ def test_joined_material_keeps_every_window_with_its_reference(parts: list[Mater
 
 
 def test_what_is_trained_is_what_the_product_hears(speakers: list[Speaker], parts: list[Material]) -> None:
-    """Means over frames of training's network and of the product's are the same, for one window."""
-    net = fit(parts[:1], usual_variance(parts), replace(TINY, steps=3), 0.5)
-    read = parts[0].read[0].astype(np.float32)
-    voiced = read[:, FEATURES] > 0
-    hidden = np.maximum(read[voiced][:, :FEATURES] @ net.first[0] + net.first_bias[0], 0.0)
-    answers = np.tanh(hidden @ net.second[0] + net.second_bias[0])
+    """Training's means over frames and answers are the product's, for an utterance longer and one shorter than read."""
+    trained = _Net().eval()
+    net = _plain([trained], usual_variance(parts), 0.5)
     rng = np.random.default_rng(0)
-    stream = chain(speakers[0].calm[:2], rng)
-    wide = np.ones(len(stream.frames), bool)
+    stream = chain(speakers[0].calm, rng)
     frame = stream.frames.mean(axis=0).astype(np.float64)
-    whole, tail = net.pool(stream.frames, wide, frame), net.pool(stream.frames[-READ:], wide[-READ:], frame)
-    np.testing.assert_allclose(whole, tail)
-    assert whole.shape == (1, 2 * answers.shape[1])
-    assert np.abs(whole).max() <= 1.0
+    far = rng.normal(0.0, 2.0, STATISTICS).astype(np.float32)
+    for count in (READ + 40, READ - 40):
+        frames, voiced = stream.frames[:count], rng.random(count) < 0.7
+        with torch.no_grad():
+            pooled = trained.pool(torch.from_numpy(read_rows(frames, voiced, frame).astype(np.float32))[None])
+            length = torch.tensor([length_input(int(voiced.sum()))])
+            answer = trained(torch.from_numpy(far)[None], 0.1 * pooled, length)[0]
+        heard = net.pool(frames, voiced, frame)
+        np.testing.assert_allclose(heard, pooled.numpy(), atol=2e-3)
+        judged = net.judge(far, 0.1 * pooled.numpy(), int(voiced.sum()))
+        np.testing.assert_allclose(judged.chances, torch.softmax(answer[:-1], dim=0).numpy(), atol=1e-5)
+        assert judged.level == pytest.approx(float(torch.sigmoid(answer[-1])), abs=1e-5)
+
+
+def test_the_same_draw_is_the_same_step(parts: list[Material]) -> None:
+    batches = _Batches(Material.joined(parts), usual_variance(parts), TINY)
+    net = _Net().eval()
+    draws = [batches.loss(net, torch.Generator().manual_seed(seed)).item() for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+    assert all(0.0 < loss < 10.0 for loss in draws)
 
 
 def test_a_network_tells_what_it_has_learnt_and_voices_it_does_not_know(

@@ -86,7 +86,7 @@ COUNTED = [
     (TrainConfig(), ("steps", "batch", "threads", "checkpoint_steps", "segments", "emotional_segments", "sentences")),
     (AlignConfig(), ("steps", "batch", "speakers", "held_out", "threads")),
     (ClosingConfig(), ("steps", "batch")),
-    (MoodConfig(), ("streams", "calm_streams", "steps", "batch", "judged")),
+    (MoodConfig(), ("members", "steps", "groups", "batch", "streams", "judged")),
 ]
 
 
