@@ -307,7 +307,7 @@ def evaluate_held_out(
     config: MoodConfig,
     progress: Progress | None = None,
 ) -> tuple[SentenceFigures, MoodFigures]:
-    """Figures of the held-out voices: sentences, and streams. They say more, so that they have a folder of their own."""
+    """Figures of the held-out voices: sentences, and streams. What they say has a folder of its own."""
     speakers = read_speakers(corpus, folder / "held_out", lambda name: name in held_out, HELD_OUT, progress)
     named = [
         row

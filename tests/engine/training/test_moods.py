@@ -145,7 +145,7 @@ def test_what_is_trained_is_what_the_product_hears(speakers: list[Speaker], part
             answer = trained(torch.from_numpy(far)[None], 0.1 * pooled, length)[0]
         heard = net.pool(frames, voiced, frame)
         np.testing.assert_allclose(heard, pooled.numpy(), atol=2e-3)
-        judged = net.judge(far, 0.1 * pooled.numpy(), int(voiced.sum()))
+        judged = net.judge(far, (0.1 * pooled).numpy(), int(voiced.sum()))
         np.testing.assert_allclose(judged.chances, torch.softmax(answer[:-1], dim=0).numpy(), atol=1e-5)
         assert judged.level == pytest.approx(float(torch.sigmoid(answer[-1])), abs=1e-5)
 
