@@ -26,6 +26,7 @@ from engine.training.performances import Speaker, Spoken
 from engine.training.telling import (
     MoodConfig,
     _Batches,
+    _loss,
     _Net,
     _plain,
     false_share,
@@ -206,3 +207,52 @@ def test_a_speaker_whose_emotions_are_too_short_gives_neutral_windows_alone(spea
     short = [replace(row, frames=row.frames[:10]) if row.emotion else row for row in speakers[0].known]
     part = material_of(replace(speakers[0], known=tuple(short)), FEW, np.random.default_rng(0))
     assert set(part.emotion.tolist()) == {0}
+
+
+def test_rows_of_a_short_window_stand_at_the_end_and_of_a_long_one_the_newest(speakers: list[Speaker]) -> None:
+    frames = chain(speakers[0].calm, np.random.default_rng(0)).frames
+    usual = frames.mean(axis=0).astype(np.float64)
+    voiced = np.arange(len(frames)) % 3 > 0
+    short = read_rows(frames[:50], voiced[:50], usual)
+    assert short.shape == (READ, FEATURES + 1)
+    assert not short[:-50].any()
+    np.testing.assert_array_equal(short[-50:, FEATURES], voiced[:50])
+    long = read_rows(frames[: READ + 30], voiced[: READ + 30], usual)
+    np.testing.assert_array_equal(long[:, FEATURES], voiced[30 : READ + 30])
+
+
+def test_strength_counts_where_there_is_an_emotion_only() -> None:
+    answer = torch.zeros(2, len(EMOTIONS) + 1)
+    answer[:, -1] = 3.0
+    emotion = torch.tensor([0, HAPPY])
+    losses = [_loss(answer, emotion, torch.tensor(level), 0.0).item() for level in ([0.0, 3.0], [3.0, 3.0], [0.0, 1.0])]
+    assert losses[0] == losses[1] < losses[2]
+
+
+def test_a_missed_emotion_costs_more_than_a_false_one_and_smoothing_forbids_to_be_sure() -> None:
+    spoken_as = torch.tensor([0, HAPPY])
+    missed, false = torch.zeros(2, len(EMOTIONS) + 1), torch.zeros(2, len(EMOTIONS) + 1)
+    missed[:, 0], false[:, HAPPY] = 4.0, 4.0
+    level = torch.zeros(2)
+    assert _loss(missed, spoken_as, level, 0.0).item() > 1.2 * _loss(false, spoken_as, level, 0.0).item()
+    sure = torch.full((2, len(EMOTIONS) + 1), -30.0)
+    sure[:, HAPPY] = 30.0
+    happy = torch.tensor([HAPPY, HAPPY])
+    assert _loss(sure, happy, level, 0.0).item() == pytest.approx(0.0, abs=1e-4)
+    assert _loss(sure, happy, level, 0.05).item() > 1.0
+
+
+def test_the_usual_variance_is_the_mean_over_all_references(parts: list[Material]) -> None:
+    mean = usual_variance(parts)
+    assert mean.shape == (STATISTICS,)
+    np.testing.assert_allclose(mean, np.mean([usual_variance([part]) for part in parts], axis=0))
+    assert (mean >= 0.0).all() and mean.max() > 0.0
+
+
+def test_pieces_are_joined_by_short_pauses_that_belong_to_what_came_before(speakers: list[Speaker]) -> None:
+    pieces = (speakers[0].known[1], speakers[0].known[2])
+    stream = chain(pieces, np.random.default_rng(1))
+    first = int(np.flatnonzero(stream.emotion == SAD)[0])
+    assert 5 <= first - len(pieces[0].frames) <= 30
+    assert (stream.frames[len(pieces[0].frames) : first, FRAME.level] == -100.0).all()
+    assert set(stream.emotion[:first].tolist()) == {HAPPY}
