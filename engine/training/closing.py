@@ -34,12 +34,15 @@ class ClosingConfig:
     """Weight of closed frames."""
     focus: float = 1.0
     """Power of the error by which frames are weighted (focal loss): what is clear counts little."""
+    lead: int = 2
+    """Control frames (20 ms) by which closing is told early: lips begin before they are heard, and need time."""
     seed: int = 1
     """Seed of weights and material."""
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
         require_at_least(1, self, "steps", "batch")
+        require_at_least(0, self, "lead")
 
 
 def train_closing(pools: list[Pool], config: ClosingConfig, progress: Progress | None = None) -> ClosingNet:
@@ -55,7 +58,7 @@ def train_closing(pools: list[Pool], config: ClosingConfig, progress: Progress |
 
     def loss() -> Tensor:
         """Of frames that were not drawn before."""
-        drawn = [pool.closings(int(count), SPAN, rng) for pool, count in zip(pools, counts, strict=True)]
+        drawn = [pool.closings(int(count), SPAN, rng, config.lead) for pool, count in zip(pools, counts, strict=True)]
         features, wanted = (torch.cat(part) for part in zip(*drawn, strict=True))
         normal = network.normal(features)
         return _loss(network((normal + config.noise * torch.randn_like(normal)).flatten(1)), wanted, config)

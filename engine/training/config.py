@@ -45,6 +45,8 @@ class TrainConfig:
     """Positions that the encoder takes together, by turns from part to part of the pool: what live streams may use."""
     window_s: float = 6.0
     """Length of a training window, seconds."""
+    time_jitter_ms: int = 80
+    """Farthest that the targets of a window are moved against its sound, either way: nobody's lips keep exact time."""
     learning_rate: float = 2.0e-3
     """Peak learning rate of AdamW; warms up over the first 5 % and falls to zero as a cosine."""
     weight_decay: float = 0.01
@@ -69,7 +71,7 @@ class TrainConfig:
     """Weight of the four reconstruction terms; 0 leaves out all of cross-reconstruction."""
     content_weight: float = 0.1
     """Weight of the difference between the content codes of a pair."""
-    input_noise: float = 0.25
+    input_noise: float = 0.4
     """Gaussian noise added to the normalised inputs, in standard deviations."""
     held_out: tuple[str, ...] = ("festival-pc_diphone", "flite-awb", "human-ru-ivrvoice")
     """Voices never trained on: the figures that choose between runs come from them."""
@@ -102,8 +104,13 @@ class TrainConfig:
             raise BadInputError(f"device is {self.device!r}, expected one of {', '.join(DEVICES)}")
         if not self.chunks or set(self.chunks) - set(CHUNKS):
             raise BadInputError(f"chunks are {self.chunks}, expected some of {CHUNKS}")
-        if not 1.0 <= self.window_s <= self.segment_s - 0.08:
-            raise BadInputError(f"window_s is {self.window_s}, expected 1 ... segment_s - 0.08 ({self.segment_s})")
+        if self.time_jitter_ms < 0:
+            raise BadInputError(f"time_jitter_ms is {self.time_jitter_ms}, expected 0 (none) or more")
+        longest = self.segment_s - 0.08 - 2 * self.time_jitter_ms / 1000
+        if not 1.0 <= self.window_s <= longest:
+            raise BadInputError(
+                f"window_s is {self.window_s}, expected 1 ... {longest:g}: within a segment, jitter and all"
+            )
 
 
 def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:

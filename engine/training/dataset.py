@@ -165,31 +165,49 @@ class Pool:
         rows = self._inputs[:, ::5].reshape(-1, self._inputs.shape[2]).astype(np.float32)
         return torch.from_numpy(rows.mean(axis=0)), torch.from_numpy(rows.std(axis=0))
 
-    def batch(self, size: int, frames: int, rng: np.random.Generator) -> Batch:
-        """Random windows of `frames` control frames."""
+    def batch(self, size: int, frames: int, rng: np.random.Generator, jitter: int = 0) -> Batch:
+        """Random windows of `frames` control frames.
+
+        Controls of a window, but for closing, come early or late by one time of at most `jitter` frames.
+        """
         rows = rng.integers(0, len(self._inputs), size)
-        starts = rng.integers(0, self._inputs.shape[1] - frames + 1, size)
-        return self._cut(rows, starts, frames)
+        starts, moved = self._places(size, frames, rng, jitter)
+        return self._cut(rows, starts, moved, frames)
 
-    def pair_batch(self, pairs: int, frames: int, rng: np.random.Generator) -> Batch:
-        """Random windows of rows that match: row p and row p + `pairs` of the batch are a pair."""
+    def pair_batch(self, pairs: int, frames: int, rng: np.random.Generator, jitter: int = 0) -> Batch:
+        """Random windows of rows that match: row p and row p + `pairs` of the batch are a pair, shifted alike."""
         even = 2 * rng.integers(0, len(self._inputs) // 2, pairs)
-        starts = rng.integers(0, self._inputs.shape[1] - frames + 1, pairs)
-        return self._cut(np.concatenate([even, even + 1]), np.concatenate([starts, starts]), frames)
+        starts, moved = self._places(pairs, frames, rng, jitter)
+        return self._cut(np.concatenate([even, even + 1]), np.tile(starts, 2), np.tile(moved, 2), frames)
 
-    def closings(self, size: int, span: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Random stretches of `span` positions: inputs [size, span, 390], and the closing before the last [size]."""
+    def _places(
+        self, size: int, frames: int, rng: np.random.Generator, jitter: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where `size` windows of the sound begin, and where those of their controls do."""
+        starts = rng.integers(jitter, self._inputs.shape[1] - frames - jitter + 1, size)
+        return starts, starts + rng.integers(-jitter, jitter + 1, size)
+
+    def closings(self, size: int, span: int, rng: np.random.Generator, lead: int = 0) -> tuple[Tensor, Tensor]:
+        """Random stretches of `span` positions: inputs [size, span, 390], and the closing [size] that goes with them.
+
+        It is that of the position before the last, or of `lead` control frames after it.
+        """
         rows = rng.integers(0, len(self._inputs), size).tolist()
-        starts = rng.integers(0, self._inputs.shape[1] - span + 1, size).tolist()
+        starts = rng.integers(0, self._inputs.shape[1] - span - lead + 1, size).tolist()
         inputs = np.stack([self._inputs[row, at : at + span] for row, at in zip(rows, starts, strict=True)])
-        closing = np.array([self._controls[row, at + span - 2, _CLOSE] for row, at in zip(rows, starts, strict=True)])
+        places = [(row, at + span - 2 + lead) for row, at in zip(rows, starts, strict=True)]
+        closing = np.array([self._controls[row, at, _CLOSE] for row, at in places])
         return torch.from_numpy(inputs).float(), torch.from_numpy(closing).float()
 
-    def _cut(self, rows: NDArray[np.int64], starts: NDArray[np.int64], frames: int) -> Batch:
-        pairs = list(zip(rows.tolist(), starts.tolist(), strict=True))
-        inputs = np.stack([self._inputs[row, start : start + frames] for row, start in pairs])
-        controls = np.stack([self._controls[row, start : start + frames] for row, start in pairs])
-        known = torch.from_numpy(np.stack([self._known[row, start : start + frames] for row, start in pairs]))
+    def _cut(self, rows: NDArray[np.int64], starts: NDArray[np.int64], moved: NDArray[np.int64], frames: int) -> Batch:
+        heard = list(zip(rows.tolist(), starts.tolist(), strict=True))
+        shown = list(zip(rows.tolist(), moved.tolist(), strict=True))
+        inputs = np.stack([self._inputs[row, start : start + frames] for row, start in heard])
+        controls = np.stack([self._controls[row, start : start + frames] for row, start in shown])
+        closing = np.stack([self._controls[row, start : start + frames, _CLOSE] for row, start in heard])
+        controls[:, :, _CLOSE] = closing
+        seen, lips = (np.stack([self._known[row, at : at + frames] for row, at in each]) for each in (heard, shown))
+        known = torch.from_numpy(seen & lips)
         shares = torch.from_numpy(self._shares[rows])
         return Batch(torch.from_numpy(inputs).float(), torch.from_numpy(controls).float(), shares, known)
 

@@ -123,12 +123,13 @@ def _material(pool: Pool, paired: Pool | None, filmed: Pool | None, config: Trai
     """Windows of a step: neutral ones and filmed ones first, then the pairs."""
     rng = np.random.default_rng([config.seed, step])
     frames = int(config.window_s * FRAME_RATE)
+    jitter = round(config.time_jitter_ms * FRAME_RATE / 1000)
     films = 0 if filmed is None else round(config.filmed_share * config.batch)
-    batches = [pool.batch(config.batch - films, frames, rng)] if films < config.batch else []
+    batches = [pool.batch(config.batch - films, frames, rng, jitter)] if films < config.batch else []
     if filmed is not None and films:
         batches.append(filmed.batch(films, frames, rng))
     if paired is not None:
-        batches.append(paired.pair_batch(config.pairs, frames, rng))
+        batches.append(paired.pair_batch(config.pairs, frames, rng, jitter))
     return Batch.joined(batches)
 
 

@@ -37,7 +37,7 @@ def test_a_pool_gives_stretches_and_the_closing_before_their_last() -> None:
 
 def test_it_learns_when_lips_close() -> None:
     told: list[float] = []
-    config = ClosingConfig(steps=50, batch=192)
+    config = ClosingConfig(steps=50, batch=192, lead=0)
     network = train_closing([made_pool(6, 0), made_pool(2, 1)], config, lambda _, done: told.append(done))
     assert told == [1.0]
     rng = np.random.default_rng(5)
@@ -50,6 +50,23 @@ def test_it_learns_when_lips_close() -> None:
     assert not network.training
 
 
+def test_with_a_lead_lips_close_and_open_earlier() -> None:
+    """Sounds that rise two frames before lips close tell of both."""
+    closed = {}
+    for lead in (0, 2):
+        early = made_pool(8, 3)
+        early._controls[:, 2:, CLOSE] = early._controls[:, :-2, CLOSE].copy()
+        network = train_closing([early], ClosingConfig(steps=200, batch=192, lead=lead))
+        heard = np.zeros((1, 60, INPUTS), np.float32)
+        heard[0, 20:30, :10] += 3.0
+        with torch.inference_mode():
+            closed[lead] = np.flatnonzero(listen(network, torch.from_numpy(heard), ClosingState()) > 0.5)
+    assert closed[2][0] < closed[0][0] and closed[2][-1] < closed[0][-1]
+    assert 8 <= len(closed[0]) <= 13 and 8 <= len(closed[2]) <= 13
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(BadInputError, match="batch is 0"):
         ClosingConfig(batch=0)
+    with pytest.raises(BadInputError, match="lead is -1"):
+        ClosingConfig(lead=-1)

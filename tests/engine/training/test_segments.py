@@ -132,10 +132,44 @@ def test_pairs_are_neighbours_at_the_same_moment() -> None:
     assert ((first[:, 0] // 100) % 2 == 0).all()
 
 
-def test_closings_are_those_of_the_frame_before_the_last() -> None:
-    inputs, closing = pool().closings(32, 5, np.random.default_rng(2))
+def test_jitter_moves_the_labels_of_each_window_by_one_time() -> None:
+    """The sound stays, closing stays with it, and nothing lies beyond the segment."""
+    batch = pool(segments=6, frames=40).batch(256, 24, np.random.default_rng(0), jitter=3)
+    heard = batch.inputs[:, :, 0]
+    moved = batch.controls - heard[:, :, None]
+    close = CONTROLS.index("close")
+    assert (moved[:, :, close] == 0.0).all(), "lips close when they are heard to"
+    others = moved[:, :, [column for column in range(len(CONTROLS)) if column != close]]
+    assert (others == others[:, :1, :1]).all(), "one shift for a window"
+    assert set(others[:, 0, 0].tolist()) == {float(shift) for shift in range(-3, 4)}
+    assert (heard.diff(dim=1) == 1).all() and (heard[:, 0] // 100 == heard[:, -1] // 100).all()
+
+
+def test_both_of_a_pair_are_as_early_or_late() -> None:
+    pairs = pool().pair_batch(16, 24, np.random.default_rng(1), jitter=3)
+    moved = (pairs.controls[:, :, 0] - pairs.inputs[:, :, 0])[:, 0]
+    assert (moved[:16] == moved[16:]).all() and len(set(moved.tolist())) > 2
+
+
+def test_frames_count_where_sound_and_lips_are_both_known() -> None:
+    """A gap of five frames is a gap for closing, which is not moved, and for the rest, which is."""
+    zeros = np.zeros((1, 40, len(CONTROLS)), np.float16)
+    known = np.ones((1, 40), bool)
+    known[0, 20:25] = False
+    inputs = np.tile(np.arange(40, dtype=np.float16)[None, :, None], (1, 1, 390))
+    batch = Pool(inputs, zeros, known=known).batch(64, 34, np.random.default_rng(0), jitter=3)
+    missing = {
+        tuple((np.flatnonzero(~row.numpy()) + int(start)).tolist())
+        for row, start in zip(batch.known, batch.inputs[:, 0, 0], strict=True)
+    }
+    assert missing == {tuple(range(min(20, 20 - shift), max(25, 25 - shift))) for shift in range(-3, 4)}
+
+
+@pytest.mark.parametrize("lead", [0, 2])
+def test_closings_are_those_of_the_frame_before_the_last_or_of_later_ones(lead: int) -> None:
+    inputs, closing = pool().closings(32, 5, np.random.default_rng(2), lead)
     assert inputs.shape == (32, 5, 390)
-    assert (closing == inputs[:, 3, 0]).all()
+    assert (closing == inputs[:, 3, 0] + lead).all()
 
 
 def test_statistics_are_of_the_inputs_and_seconds_of_all() -> None:

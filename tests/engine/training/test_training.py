@@ -25,7 +25,9 @@ TINY = TrainConfig(
     steps=6,
     batch=4,
     window_s=1.0,
-    segment_s=1.2,
+    segment_s=1.8,
+    time_jitter_ms=0,
+    input_noise=0.25,
     checkpoint_steps=3,
     pairs=2,
     network=NetworkConfig(content=8, width=8, memory=8, feeling=8),
@@ -240,18 +242,19 @@ def _films(seed: int = 7) -> Pool:
 def test_films_take_their_share_of_the_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, own: int, films: int
 ) -> None:
-    drawn: list[tuple[str, int]] = []
+    """Films come without jitter: their lips keep their own time."""
+    drawn: list[tuple[int, int]] = []
     pools = {"own": _pool(), "films": _films()}
-    for name, pool in pools.items():
+    for pool in pools.values():
 
-        def batch(size: int, frames: int, rng: np.random.Generator, name: str = name, draw: Any = pool.batch) -> Any:
-            drawn.append((name, size))
-            return draw(size, frames, rng)
+        def batch(size: int, frames: int, rng: np.random.Generator, jitter: int = 0, draw: Any = pool.batch) -> Any:
+            drawn.append((size, jitter))
+            return draw(size, frames, rng, jitter)
 
         monkeypatch.setattr(pool, "batch", batch)
-    config = replace(TINY, steps=1, filmed_share=share)
+    config = replace(TINY, steps=1, filmed_share=share, time_jitter_ms=80)
     loop.train(pools["own"], _pairs(), _basis(), config, tmp_path, None, pools["films"])
-    assert drawn == [(name, size) for name, size in (("own", own), ("films", films)) if size]
+    assert drawn == [(size, timing) for size, timing in ((own, 4), (films, 0)) if size]
 
 
 def test_joined_pools_hold_the_segments_of_all() -> None:
@@ -382,6 +385,8 @@ def test_configuration_files(tmp_path: Path) -> None:
         ("window_s = 30.0", "window_s"),
         ("filmed_share = 1.5", "filmed_share is 1.5, expected a share"),
         ("filmed_segments = 0", "filmed_segments is 0"),
+        ("time_jitter_ms = -20", "time_jitter_ms is -20"),
+        ("time_jitter_ms = 9000", "window_s is 6.0, expected 1 ... 1.92: within a segment"),
         ("averaging = 1.0", "averaging is 1.0, expected 0"),
         ("averaging = -0.1", "averaging is -0.1"),
         ("chunks = [3]", "chunks are"),
