@@ -20,7 +20,7 @@ _SURE: Final = (0.3, 0.7)
 class ClosingConfig:
     """One training run."""
 
-    steps: int = 1500
+    steps: int = 4000
     """Optimiser steps."""
     batch: int = 1024
     """Frames per step."""
