@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from engine.errors import ShapeError, WeightsError, WeightsFormatError
 from engine.speech.emotions import EMOTIONS
-from engine.speech.intonation import IntonationState, listen
+from engine.speech.intonation import FRAME, IntonationState, listen
 from engine.speech.mood import (
     FRAME_UNITS,
     NEUTRAL,
@@ -30,6 +30,7 @@ from engine.speech.mood import (
     read_mood_net,
 )
 from engine.speech.utterance import FEATURES, STATISTICS
+from engine.training.audio import read_audio
 from tests.engine.speech.test_intonation import made_voice
 
 pytestmark = pytest.mark.unit
@@ -166,13 +167,36 @@ def test_nothing_but_noise_silence_or_dc_stays_neutral() -> None:
 
 
 def test_the_shipped_network_is_small_and_calls_an_even_voice_neutral() -> None:
-    assert SHIPPED.stat().st_size < 100 * 1024
+    assert SHIPPED.stat().st_size < 64 * 1024
     net = read_mood_net()
     assert 0.2 < net.certain < 1.0
     judged = net.judge(np.zeros(STATISTICS, np.float32), np.zeros((len(net.first), POOLED), np.float32), 120)
     assert judged.chances.sum() == pytest.approx(1.0, abs=1e-5)
     assert int(judged.chances.argmax()) == 0
     assert {mood.emotion for mood in MoodTeller(net).push(syllables(15.0, 140.0))} == {"neutral"}
+
+
+def test_the_shipped_network_hears_anger_where_a_real_voice_gets_higher_wider_louder_and_brighter(
+    data_dir: Path,
+) -> None:
+    frames = listen(read_audio(data_dir / "speech" / "ditto_audio.wav"), IntonationState())
+    first, then = frames[:600], frames[600:]
+    raised = then.copy()
+    pitch = raised[:, FRAME.pitch]
+    middle = pitch[raised[:, FRAME.voicing] > 0.5].mean()
+    raised[:, FRAME.pitch] = middle + 2 / 12 + 1.5 * (pitch - middle)
+    raised[:, FRAME.level] += 6.0
+    raised[:, FRAME.bands :] += 6.0 + np.linspace(-9.0, 9.0, raised.shape[1] - FRAME.bands)
+    told = []
+    for rows in (then, raised):
+        teller = MoodTeller(read_mood_net())
+        for frame in np.concatenate([first, rows]):
+            teller.take(frame)
+        assert teller.judged is not None
+        told.append(teller.judged.chances)
+    angry = EMOTIONS.index("angry")
+    assert told[0][angry] < 0.1
+    assert int(told[1].argmax()) == angry and told[1][angry] > 0.5
 
 
 def test_weights_survive_the_file_and_damaged_ones_are_named(tmp_path: Path) -> None:

@@ -243,18 +243,20 @@ def test_films_take_their_share_of_the_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, own: int, films: int
 ) -> None:
     """Films come without jitter: their lips keep their own time."""
-    drawn: list[tuple[int, int]] = []
+    drawn: list[tuple[str, int, int]] = []
     pools = {"own": _pool(), "films": _films()}
-    for pool in pools.values():
+    for name, pool in pools.items():
 
-        def batch(size: int, frames: int, rng: np.random.Generator, jitter: int = 0, draw: Any = pool.batch) -> Any:
-            drawn.append((size, jitter))
+        def batch(
+            size: int, frames: int, rng: np.random.Generator, jitter: int = 0, name: str = name, draw: Any = pool.batch
+        ) -> Any:
+            drawn.append((name, size, jitter))
             return draw(size, frames, rng, jitter)
 
         monkeypatch.setattr(pool, "batch", batch)
     config = replace(TINY, steps=1, filmed_share=share, time_jitter_ms=80)
     loop.train(pools["own"], _pairs(), _basis(), config, tmp_path, None, pools["films"])
-    assert drawn == [(size, timing) for size, timing in ((own, 4), (films, 0)) if size]
+    assert drawn == [(name, size, jitter) for name, size, jitter in (("own", own, 4), ("films", films, 0)) if size]
 
 
 def test_joined_pools_hold_the_segments_of_all() -> None:
